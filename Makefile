@@ -1,0 +1,74 @@
+# The targets a person needs; each makes the virtual environment it runs in.
+
+PYTHON ?= python3
+VENV   ?= .venv
+FLOOR  ?= .venv-floor
+FLOOR_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo python3)
+TOOLS  := $(CURDIR)/.tools
+
+export PATH := $(TOOLS)/bin:$(PATH)
+
+.PHONY: help run test lint test-floor sq dist clean
+
+help:
+	@echo 'make run         start the gateway with two demo tenants, alice and bob'
+	@echo 'make test        every test'
+	@echo 'make lint        ruff, mypy, import-linter'
+	@echo 'make test-floor  unit and command-line tests on the oldest supported libraries'
+	@echo 'make sq          the real sq, for engine: command and its tests'
+	@echo 'make dist        the wheel, in dist/'
+	@echo 'make clean       remove what these made; tenants and their data stay'
+
+run: $(VENV)/.stamp-run
+	@exec $(VENV)/bin/python conf/demo/run.py
+
+test: $(VENV)/.stamp-dev
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test-floor: $(FLOOR)/.stamp
+	$(FLOOR)/bin/python -m pytest tests/unit tests/integration/test_cli_options.py tests/integration/test_cli_twistd.py $(PYTEST_ARGS)
+
+sq:
+	@command -v sq >/dev/null || { \
+	    command -v cargo >/dev/null || { echo 'make sq: needs cargo (apt-get install cargo, or rustup)' >&2; exit 1; }; \
+	    cargo install sq --version 0.5.5 --root $(TOOLS); }
+	@sq version
+
+dist: $(VENV)/.stamp-run
+	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) $(FLOOR) .tools build dist sqsuper.egg-info twisted/plugins/dropin.cache \
+	    .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find sqsuper tests twisted conf/demo -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# `make run` must not pay for the test tools, and a second run must not pay at all.
+$(VENV)/.stamp-run: setup.cfg pyproject.toml
+	@$(call make-venv,$(PYTHON),$(VENV))
+	$(VENV)/bin/python -m pip install --quiet -e .
+	@touch $@
+
+$(VENV)/.stamp-dev: setup.cfg pyproject.toml
+	@$(call make-venv,$(PYTHON),$(VENV))
+	$(VENV)/bin/python -m pip install --quiet -e '.[tls,dev]'
+	@touch $@ $(VENV)/.stamp-run
+
+$(FLOOR)/.stamp: setup.cfg pyproject.toml .ci/floor.txt
+	@$(call make-venv,$(FLOOR_PYTHON),$(FLOOR))
+	$(FLOOR)/bin/python -m pip install --quiet -c .ci/floor.txt -e '.[tls,test]'
+	@touch $@
+
+# $(1) the Python to use, $(2) the directory. An environment that is there is kept.
+define make-venv
+[ -x $(2)/bin/python ] || { \
+    command -v $(1) >/dev/null || { echo 'make: no $(1); install Python 3.10 or newer, or name it: make PYTHON=python3.11 $(MAKECMDGOALS)' >&2; exit 1; }; \
+    $(1) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: sqsuper needs Python 3.10 or newer, $(1) is `$(1) --version 2>&1`; name another: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }; \
+    $(1) -c 'import venv, ensurepip' 2>/dev/null || { echo 'make: $(1) cannot make virtual environments; on Debian: apt-get install python3-venv' >&2; exit 1; }; \
+    $(1) -m venv $(2); }
+endef

@@ -1,0 +1,373 @@
+"""One tenant's data directory: phext files read and replaced under its descriptor."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from contextlib import suppress
+
+from sqsuper.engine import names
+from sqsuper.engine.disk import Disk
+from sqsuper.engine.errors import (
+    DirectoryError,
+    ForbiddenNameError,
+    LockedError,
+    NoSpaceError,
+    ReadError,
+    WriteError,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    # device, inode, size, time of change: differ when a file is another one or was changed
+    Signature = tuple[int, int, int, int]
+
+LOCK_SECONDS = 5.0
+_LOCK_PAUSE = 0.05
+_READ_BYTES = 1 << 20
+_WRITE_BYTES = 1 << 20
+_SUFFIX = names.SUFFIX.encode()
+# Side files of ours: no phext's name begins with a dot.
+_SIDE_PREFIX = b".sqsuper-"
+_SIDE_SUFFIX = b".tmp"
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What opening says of something that is no regular file.
+_NOT_A_FILE = frozenset({errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR})
+
+
+class File:
+    """What was read: the bytes, and the signature of the file that held them."""
+
+    __slots__ = ("data", "signature")
+
+    def __init__(self, data: bytes, signature: Signature) -> None:
+        self.data = data
+        self.signature = signature
+
+
+class DataDirectory:
+    """An open and locked data directory.
+
+    A phext's place is a path relative to it (bytes): `NAME.phext`, or where a link of that
+    name leads. No path is ever opened through a link.
+    """
+
+    def __init__(self, path: str, disk: Disk | None = None) -> None:
+        """Open the directory. Raises DirectoryError."""
+        self._disk = Disk() if disk is None else disk
+        self._path = path
+        self._counter = 0
+        try:
+            self._fd = self._disk.open_root(path)
+        except OSError as error:
+            raise DirectoryError(f"data directory {path}: {_why(error)}") from None
+        self._root = os.fsencode(os.path.realpath(path))
+
+    def lock(
+        self,
+        seconds: float = LOCK_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep every other engine out, waiting up to `seconds` for the one before us.
+
+        Then removes side files that a killed engine left. Raises LockedError, naming the
+        holder's process where the system tells it; DirectoryError.
+        """
+        deadline = clock() + seconds
+        while True:
+            try:
+                self._disk.lock(self._fd)
+                break
+            except BlockingIOError:
+                if clock() >= deadline:
+                    raise LockedError(self._path, self._holder()) from None
+                sleep(_LOCK_PAUSE)
+            except OSError as error:
+                raise DirectoryError(f"data directory {self._path}: {_why(error)}") from None
+        self._sweep()
+
+    def close(self) -> None:
+        """Close the directory, and so unlock it. Idempotent."""
+        if self._fd >= 0:
+            self._disk.close(self._fd)
+            self._fd = -1
+
+    def place(self, name: str) -> bytes:
+        """Return the place of phext `name`, whether there is a file or not.
+
+        Raises ForbiddenNameError for a bad name, and for a link that leads out of the
+        directory, to a hidden file or nowhere definite; ReadError.
+        """
+        names.check(name)
+        filename = name.encode("utf-8") + _SUFFIX
+        try:
+            status = self._disk.lstat(filename, self._fd)
+        except FileNotFoundError:
+            return filename
+        except OSError as error:
+            raise ReadError(name, error.errno, _why(error)) from None
+        if not stat.S_ISLNK(status.st_mode):
+            return filename
+        real = os.path.realpath(os.path.join(self._root, filename))
+        root = self._root if self._root.endswith(b"/") else self._root + b"/"
+        if not real.startswith(root):
+            raise ForbiddenNameError
+        place = real[len(root) :]
+        if any(part.startswith(b".") for part in place.split(b"/")):
+            raise ForbiddenNameError
+        return place
+
+    def read(self, name: str, place: bytes) -> File | None:
+        """Read a whole file, or return None when there is none.
+
+        Raises ForbiddenNameError for anything but a regular file, and where the file system
+        folds case and spells the file's name otherwise; ReadError.
+        """
+        try:
+            with _Parent(self, place) as (directory, filename):
+                fd = self._disk.open_read(filename, directory)
+                try:
+                    status = self._disk.fstat(fd)
+                    if not stat.S_ISREG(status.st_mode):
+                        raise ForbiddenNameError
+                    self._check_spelling(filename, directory, status)
+                    return File(self._read_all(fd), signature(status))
+                finally:
+                    self._disk.close(fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP or error.errno in _NOT_A_FILE:
+                raise ForbiddenNameError from None
+            raise ReadError(name, error.errno, _why(error)) from None
+
+    def signature(self, place: bytes) -> Signature | None:
+        """Return the signature of the file at a place, or None if it cannot be had."""
+        try:
+            with _Parent(self, place) as (directory, filename):
+                return signature(self._disk.lstat(filename, directory))
+        except OSError:
+            return None
+
+    def replace(self, name: str, place: bytes, pieces: Iterable[bytes]) -> None:
+        """Replace the file at a place by `pieces`, or create it, durably and in one step.
+
+        On failure the old file, or its absence, is kept. Raises NoSpaceError, WriteError;
+        ForbiddenNameError when the place is no longer one.
+        """
+        try:
+            with _Parent(self, place) as (directory, filename):
+                self._replace(filename, directory, pieces)
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                raise NoSpaceError(name, error.errno, _why(error)) from None
+            if error.errno == errno.ELOOP or error.errno in _NOT_A_FILE:
+                raise ForbiddenNameError from None
+            raise WriteError(name, error.errno, _why(error)) from None
+
+    def names(self) -> list[str]:
+        """Return the names of all phexts, sorted. Raises DirectoryError."""
+        found = []
+        try:
+            for entry in self._disk.scan(self._fd):
+                try:
+                    name = names.of_file(os.fsencode(entry.name).decode("utf-8"))
+                except UnicodeDecodeError:
+                    continue
+                if name is not None and self._holds_phext(entry, name):
+                    found.append(name)
+        except OSError as error:
+            raise DirectoryError(f"the data directory could not be read: {_why(error)}") from None
+        return sorted(found)
+
+    def usage(self) -> int:
+        """Return the bytes of all files in the directory and below. Follows no link."""
+        return self._usage(self._root)
+
+    def _usage(self, path: bytes) -> int:
+        total = 0
+        with suppress(OSError):  # what vanishes meanwhile takes no space
+            for entry in self._disk.scan(os.fsdecode(path)):
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        total += self._usage(os.fsencode(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+        return total
+
+    def _holds_phext(self, entry: os.DirEntry[str], name: str) -> bool:
+        try:
+            if not entry.is_symlink():
+                return entry.is_file(follow_symlinks=False)
+            return self.read_only_status(name, self.place(name))
+        except (OSError, ForbiddenNameError, ReadError):
+            return False
+
+    def read_only_status(self, name: str, place: bytes) -> bool:
+        """Whether there is a regular file at a place."""
+        with _Parent(self, place) as (directory, filename):
+            return stat.S_ISREG(self._disk.lstat(filename, directory).st_mode)
+
+    def _read_all(self, fd: int) -> bytes:
+        pieces = []
+        while piece := self._disk.read(fd, _READ_BYTES):
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _check_spelling(self, filename: bytes, directory: int, status: os.stat_result) -> None:
+        # A file system that folds case finds the same file under a suffix in capitals.
+        folded = filename[: -len(_SUFFIX)] + _SUFFIX.upper()
+        try:
+            other = self._disk.lstat(folded, directory)
+        except OSError:
+            return
+        if (other.st_dev, other.st_ino) != (status.st_dev, status.st_ino):
+            return
+        spellings = {os.fsencode(entry.name) for entry in self._disk.scan(directory)}
+        if filename not in spellings:
+            raise ForbiddenNameError
+
+    def _replace(self, filename: bytes, directory: int, pieces: Iterable[bytes]) -> None:
+        disk = self._disk
+        temporary = self._side_name()
+        fd = disk.create(temporary, directory)
+        kept = None
+        try:
+            try:
+                self._write_all(fd, pieces)
+                disk.fsync(fd)
+            finally:
+                disk.close(fd)
+            kept = self._keep(filename, directory)
+            disk.rename(temporary, filename, directory)
+        except BaseException:
+            with suppress(OSError):
+                disk.unlink(temporary, directory)
+            if kept is not None:
+                with suppress(OSError):
+                    disk.unlink(kept, directory)
+            raise
+        try:
+            disk.fsync(directory)
+        except BaseException:
+            # Nobody can tell which of the two a crash would leave: back to the old one.
+            if kept is None:
+                disk.unlink(filename, directory)
+            else:
+                disk.rename(kept, filename, directory)
+            raise
+        if kept is not None:
+            with suppress(OSError):
+                disk.unlink(kept, directory)
+
+    def _write_all(self, fd: int, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[self._disk.write(fd, view[:_WRITE_BYTES]) :]
+
+    def _keep(self, filename: bytes, directory: int) -> bytes | None:
+        kept = self._side_name()
+        try:
+            self._disk.link(filename, kept, directory)
+        except FileNotFoundError:
+            return None
+        return kept
+
+    def _side_name(self) -> bytes:
+        self._counter += 1
+        return b"%b%x-%x%b" % (_SIDE_PREFIX, os.getpid(), self._counter, _SIDE_SUFFIX)
+
+    def _sweep(self) -> None:
+        with suppress(OSError):
+            for entry in list(self._disk.scan(self._fd)):
+                name = os.fsencode(entry.name)
+                if name.startswith(_SIDE_PREFIX) and name.endswith(_SIDE_SUFFIX):
+                    with suppress(OSError):
+                        self._disk.unlink(name, self._fd)
+
+    def _holder(self) -> int | None:
+        try:
+            inode = self._disk.fstat(self._fd).st_ino
+            with open("/proc/locks", encoding="ascii") as lines:
+                for line in lines:
+                    words = line.split()
+                    if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+                        return int(words[4])
+        except (OSError, ValueError, IndexError):
+            pass
+        return None
+
+    def _open_parent(self, place: bytes) -> tuple[list[int], int, bytes]:
+        *parts, filename = place.split(b"/")
+        opened: list[int] = []
+        directory = self._fd
+        try:
+            for part in parts:
+                directory = self._disk.open_directory(part, directory)
+                opened.append(directory)
+        except BaseException:
+            self._close_all(opened)
+            raise
+        return opened, directory, filename
+
+    def _close_all(self, opened: list[int]) -> None:
+        for fd in opened:
+            self._disk.close(fd)
+
+
+class _Parent:
+    """The open directory that holds a place, and the file's name in it."""
+
+    __slots__ = ("_directory", "_opened", "_place")
+
+    def __init__(self, directory: DataDirectory, place: bytes) -> None:
+        self._directory = directory
+        self._place = place
+        self._opened: list[int] = []
+
+    def __enter__(self) -> tuple[int, bytes]:
+        self._opened, directory, filename = self._directory._open_parent(self._place)
+        return directory, filename
+
+    def __exit__(self, *_error: object) -> None:
+        self._directory._close_all(self._opened)
+
+
+def signature(status: os.stat_result) -> Signature:
+    """Return what tells a file's states apart."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def utf8_fault(data: bytes) -> int | None:
+    """Return the offset of the first byte that is not UTF-8, or None.
+
+    Looks at pieces, so that no second copy of a large text is made.
+    """
+    from codecs import utf_8_decode  # noqa: PLC0415
+
+    if data.isascii():
+        return None
+    position = 0
+    view = memoryview(data)
+    while position < len(data):
+        piece = view[position : position + _READ_BYTES]
+        last = position + len(piece) >= len(data)
+        try:
+            _text, used = utf_8_decode(piece, "strict", last)
+        except UnicodeDecodeError as error:
+            return position + error.start
+        position += used
+    return None
+
+
+__all__ = ["DataDirectory", "File", "utf8_fault"]

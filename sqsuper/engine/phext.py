@@ -1,0 +1,221 @@
+"""The phext format: nine delimiters that move a coordinate through text.
+
+A coordinate is one int, its key: nine fields of ten bits, library highest, scroll lowest,
+each 1..999, so that keys sort as coordinates do. A document is a dict from key to the
+scroll's UTF-8 bytes; empty scrolls are not in it.
+"""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+MAX_PART = 999
+PARTS = 9
+
+# From the library's down to the scroll's (0x1B is text).
+DELIMITERS = b"\x01\x1f\x1e\x1d\x1c\x1a\x19\x18\x17"
+DIMENSIONS = (
+    "library",
+    "shelf",
+    "series",
+    "collection",
+    "volume",
+    "book",
+    "chapter",
+    "section",
+    "scroll",
+)
+SCROLL_BREAK = b"\x17"
+
+_BITS = 10
+_MASK = (1 << _BITS) - 1
+# How far each part's field is shifted, library first.
+_SHIFTS = tuple(range(_BITS * (PARTS - 1), -1, -_BITS))
+_SHIFT_OF = dict(zip(DELIMITERS, _SHIFTS, strict=True))
+# 1.1.1/1.1.1/1.1.1
+ORIGIN = sum(1 << shift for shift in _SHIFTS)
+
+_BREAK = re.compile(rb"[\x01\x17-\x1a\x1c-\x1f]")
+_BREAK_ABOVE_SCROLL = re.compile(rb"[\x01\x18-\x1a\x1c-\x1f]")
+
+
+def pack(parts: Iterable[int]) -> int:
+    """Return the key of nine parts, library first. Each must be 0..1023."""
+    key = 0
+    for part in parts:
+        key = key << _BITS | part
+    return key
+
+
+def unpack(key: int) -> tuple[int, ...]:
+    """Return the nine parts of a key, library first."""
+    return tuple(key >> shift & _MASK for shift in _SHIFTS)
+
+
+def format_key(key: int) -> str:
+    """Return a key in SQ's form, `1.1.1/1.1.1/1.1.1`."""
+    a, b, c, d, e, f, g, h, i = unpack(key)
+    return f"{a}.{b}.{c}/{d}.{e}.{f}/{g}.{h}.{i}"
+
+
+def find_break(text: bytes, start: int = 0) -> int:
+    """Return the offset of the first delimiter in `text` from `start` on, or -1."""
+    match = _BREAK.search(text, start)
+    return -1 if match is None else match.start()
+
+
+def dimension_of(delimiter: int) -> str:
+    """Return the name of the dimension that a delimiter (a byte) moves."""
+    return DIMENSIONS[DELIMITERS.index(delimiter)]
+
+
+def advance(key: int, delimiter: int) -> int:
+    """Return the key behind a delimiter (a byte), as SQ walks.
+
+    Its dimension goes up by one, but not past 999, and all smaller ones become 1.
+    """
+    shift = _SHIFT_OF[delimiter]
+    if (key >> shift & _MASK) < MAX_PART:
+        key += 1 << shift
+    return key >> shift << shift | ORIGIN & ((1 << shift) - 1)
+
+
+def overflows(key: int, delimiter: int) -> bool:
+    """Whether a delimiter (a byte) would lead past 999."""
+    return (key >> _SHIFT_OF[delimiter] & _MASK) >= MAX_PART
+
+
+def explode(text: bytes) -> dict[int, bytes]:
+    """Read a phext in linear time.
+
+    Where more delimiters follow than a dimension has room for, several scrolls fall on one
+    coordinate: the last one stays (as SQ).
+    """
+    scrolls: dict[int, bytes] = {}
+    key = ORIGIN
+    start = 0
+    for match in _BREAK_ABOVE_SCROLL.finditer(text):
+        end = match.start()
+        if end > start:
+            _explode_section(text[start:end], key, scrolls)
+        key = advance(key, text[end])
+        start = end + 1
+    if start < len(text):
+        _explode_section(text[start:] if start else text, key, scrolls)
+    return scrolls
+
+
+def _explode_section(text: bytes, key: int, scrolls: dict[int, bytes]) -> None:
+    # Here `key` is the section's first scroll.
+    parts = text.split(SCROLL_BREAK)
+    last = key + MAX_PART - 1
+    for scroll in parts:
+        if scroll:
+            scrolls[key] = scroll
+        if key < last:
+            key += 1
+
+
+def tokens(text: bytes) -> Iterator[tuple[int, bytes]]:
+    """Walk a phext as SQ's tokenizer does: (key, text) in the order of the text.
+
+    Unlike `explode` this gives a last, empty token where only delimiters follow, and for an
+    empty text, at the coordinate where the tokenizer started for it.
+    """
+    key = ORIGIN
+    position = 0
+    while True:
+        start = key
+        match = _BREAK.search(text, position)
+        # Leading delimiters
+        while match is not None and match.start() == position:
+            key = advance(key, text[position])
+            position += 1
+            match = _BREAK.search(text, position)
+        if position >= len(text):
+            yield start, b""
+            return
+        end = len(text) if match is None else match.start()
+        yield key, text[position:end]
+        if match is None:
+            return
+        key = advance(key, text[end])
+        position = end + 1
+        if position >= len(text):
+            return
+
+
+def delimiters_between(before: int, after: int) -> bytes:
+    """Return the fewest delimiters that lead from one key to a later one (nothing if equal)."""
+    if before >> _BITS == after >> _BITS:
+        return SCROLL_BREAK * (after - before)
+    pieces = []
+    moved = False
+    for index, shift in enumerate(_SHIFTS):
+        part = after >> shift & _MASK
+        if not moved:
+            part -= before >> shift & _MASK
+            moved = part > 0
+        else:
+            part -= 1
+        if part:
+            pieces.append(DELIMITERS[index : index + 1] * part)
+    return b"".join(pieces)
+
+
+def implode_pieces(
+    keys: Iterable[int], scrolls: Mapping[int, bytes], piece_bytes: int = 65_536
+) -> Iterator[bytes]:
+    """Write scrolls in the order of `keys` (ascending), in pieces of at least `piece_bytes`.
+
+    A piece is larger by what one scroll adds. Empty scrolls are left out.
+    """
+    out: list[bytes] = []
+    size = 0
+    before = ORIGIN
+    for key in keys:
+        scroll = scrolls[key]
+        if not scroll:
+            continue
+        gap = key - before
+        # Most gaps are one scroll break; the field of the scroll never carries (1..999).
+        delimiters = (
+            SCROLL_BREAK
+            if gap == 1 and before >> _BITS == key >> _BITS
+            else delimiters_between(before, key)
+        )
+        out.append(delimiters)
+        out.append(scroll)
+        before = key
+        size += len(delimiters) + len(scroll)
+        if size >= piece_bytes:
+            yield b"".join(out)
+            out.clear()
+            size = 0
+    if out:
+        yield b"".join(out)
+
+
+def implode(scrolls: Mapping[int, bytes]) -> bytes:
+    """Write a document in its one canonical form."""
+    return b"".join(implode_pieces(sorted(scrolls), scrolls))
+
+
+def imploded_length(keys: Iterable[int], scrolls: Mapping[int, bytes]) -> int:
+    """Return the length in bytes of what `implode_pieces` gives."""
+    size = 0
+    before = ORIGIN
+    for key in keys:
+        length = len(scrolls[key])
+        if length:
+            size += length
+            if before >> _BITS == key >> _BITS:
+                size += key - before
+            else:
+                size += len(delimiters_between(before, key))
+            before = key
+    return size

@@ -1,0 +1,1 @@
+"""The authenticating reverse proxy in front of every tenant's instance."""

@@ -1,0 +1,241 @@
+"""The gateway as a service: listeners, shared state, one sweep for all deadlines."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.logger import Logger
+
+from sqsuper.config.model import Config, Tenant
+from sqsuper.gateway.client import ClientConnection
+from sqsuper.gateway.exchange import Failure
+from sqsuper.gateway.limits import Connections, Limits, WrongTokens, client_address
+from sqsuper.gateway.routes import Routes
+from sqsuper.gateway.spool import Spool, SpoolRoom
+from sqsuper.gateway.transports import ListenFactory, TransportConnector
+from sqsuper.gateway.upstream import Pool
+from sqsuper.gateway.wire import Connector, Wire, WireUser
+from sqsuper.http1 import answers
+from sqsuper.http1.head import RequestHead
+from sqsuper.instances import Instances
+
+SWEEP_INTERVAL = 0.25
+
+log = Logger()
+
+
+class GatewayService(Service):
+    """Serves every tenant behind the endpoints of `gateway.listen`.
+
+    `connector` opens connections to instances (None: by the reactor's transports).
+    `startService` returns a Deferred that fires when every endpoint is bound, and fails with
+    the reactor's own error when one cannot be. `stopService` returns one that fires when no
+    connection is left: requests under way are given the longest `drain` of the tenants.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        instances: Instances,
+        reactor: Any,
+        connector: Connector | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.now = now
+        self._reactor = reactor
+        self._instances = instances
+        self._connector = connector or TransportConnector(reactor)
+        self._tenants = {tenant.name: tenant for tenant in config.tenants}
+        self._pools: dict[str, Pool] = {}
+        self._clients: set[ClientConnection] = set()
+        self._ports: list[IListeningPort] = []
+        self._sweeper: Any = None
+        self._stopping = False
+        self._all_gone: Deferred[None] | None = None
+        gateway = config.gateway
+        self.timing = Limits(
+            max_head_bytes=gateway.max_head_bytes,
+            max_body_bytes=gateway.max_body_bytes,
+            head_timeout=gateway.head_timeout,
+            idle_timeout=gateway.idle_timeout,
+            body_timeout=_or(gateway.body_timeout, gateway.idle_timeout),
+            body_rate=gateway.body_rate,
+            send_timeout=_or(gateway.send_timeout, gateway.idle_timeout),
+            upstream_timeout=gateway.upstream_timeout,
+        )
+        self.lookup = Routes.of(config).lookup
+        self._wrong_tokens = WrongTokens(gateway.wrong_tokens_per_minute)
+        self._connections = Connections(
+            gateway.max_connections, gateway.max_connections_per_address
+        )
+        self._spool_room = SpoolRoom(config.run_dir)
+        self._id_prefix = secrets.token_hex(6).encode("ascii")
+        self._ids = itertools.count(1)
+
+    # Service
+
+    def startService(self) -> Deferred[None]:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._sweeper = self._reactor.callLater(SWEEP_INTERVAL, self._sweep)
+        return Deferred.fromCoroutine(self._listen())
+
+    async def _listen(self) -> None:
+        for endpoint in self.config.gateway.listen:
+            listener = serverFromString(self._reactor, endpoint)
+            self._ports.append(await listener.listen(ListenFactory(self._accept)))
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        ports, self._ports = self._ports, []
+        for port in ports:
+            await maybeDeferred(port.stopListening)
+        for client in list(self._clients):
+            client.close_if_idle()
+        if self._clients:
+            drain = max((t.settings.drain for t in self._tenants.values()), default=0.0)
+            cut = self._reactor.callLater(drain, self._cut_all)
+            self._all_gone = Deferred()
+            await self._all_gone
+            if cut.active():
+                cut.cancel()
+        if self._sweeper is not None and self._sweeper.active():
+            self._sweeper.cancel()
+        for pool in self._pools.values():
+            pool.close()
+
+    def _cut_all(self) -> None:
+        for client in list(self._clients):
+            client.abort()
+
+    def _check_gone(self) -> None:
+        if self._all_gone is not None and not self._clients:
+            gone, self._all_gone = self._all_gone, None
+            gone.callback(None)
+
+    def addresses(self) -> Sequence[IAddress]:
+        """Return what the listeners are bound to, in the order of binding."""
+        return [port.getHost() for port in self._ports]
+
+    def _sweep(self) -> None:
+        self._sweeper = self._reactor.callLater(SWEEP_INTERVAL, self._sweep)
+        now = self.seconds()
+        for client in list(self._clients):
+            client.sweep(now)
+        for pool in self._pools.values():
+            pool.sweep(now)
+
+    def _accept(self, wire: Wire, address: IAddress | None) -> WireUser:
+        peer = getattr(address, "host", "") or ""
+        client = ClientConnection(self, wire, peer)
+        if self._stopping or not self._connections.enter(peer):
+            wire.send(
+                answers.error(
+                    503, "overloaded", "too many connections", fields=(b"Retry-After: 1\r\n",)
+                )
+            )
+            wire.close()
+            return _Ignored()
+        self._clients.add(client)
+        return client
+
+    # Front
+
+    def seconds(self) -> float:
+        seconds: float = self._reactor.seconds()
+        return seconds
+
+    def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]:
+        pending = self._reactor.callLater(delay, call)
+
+        def cancel() -> None:
+            if pending.active():
+                pending.cancel()
+
+        return cancel
+
+    def wrong_token(self, peer: str, head: RequestHead) -> int | None:
+        forwarded = [value for name, value, _ in head.fields if name == b"x-forwarded-for"]
+        address = client_address(peer, forwarded, self.config.gateway.trusted_proxies)
+        return self._wrong_tokens.count(address, self.seconds())
+
+    def pool(self, tenant: str) -> Pool:
+        pool = self._pools.get(tenant)
+        if pool is None:
+            pool = self._pools[tenant] = self._new_pool(self._tenants[tenant])
+        return pool
+
+    def _new_pool(self, tenant: Tenant) -> Pool:
+        return Pool(
+            tenant.name,
+            max_inflight=tenant.settings.max_inflight,
+            queue=tenant.settings.queue,
+            queue_timeout=tenant.settings.queue_timeout,
+            instances=self._instances,
+            connector=self._connector,
+            seconds=self.seconds,
+        )
+
+    def new_spool(self) -> Spool:
+        return Spool(self._spool_room)
+
+    def new_request_id(self) -> bytes:
+        return b"%b-%x" % (self._id_prefix, next(self._ids))
+
+    def health(self) -> tuple[int, bytes]:
+        status, word = (503, "stopping") if self._stopping else (200, "ok")
+        line = json.dumps({"status": word, "tenants": len(self._tenants)})
+        return status, line.encode("ascii") + b"\n"
+
+    def closing(self) -> bool:
+        return self._stopping
+
+    def gone(self, client: ClientConnection) -> None:
+        self._clients.discard(client)
+        self._connections.leave(client.peer)
+        self._check_gone()
+
+    def failed(self, tenant: str, request_id: bytes, failure: Failure) -> None:
+        log.warn(
+            "tenant {tenant}: request {request_id} answered {status} {code}: {reason}",
+            tenant=tenant,
+            request_id=answers.one_line(request_id.decode("latin-1")),
+            status=failure.status,
+            code=failure.code,
+            reason=failure.reason,
+        )
+
+
+@attrs.define
+class _Ignored:
+    """A connection that was turned away when it was accepted."""
+
+    def received(self, data: bytes) -> None:
+        pass
+
+    def drained(self) -> None:
+        pass
+
+    def ended(self) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

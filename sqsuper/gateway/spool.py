@@ -1,0 +1,115 @@
+"""Request bodies that must be read to their end before anything of them goes on."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import IO
+
+MEMORY_LIMIT = 1024 * 1024
+TOTAL_LIMIT = 1024 * 1024 * 1024
+PIECE = 65_536
+
+
+class SpoolError(Exception):
+    """All spooled bodies together are over the limit, or the disk is full."""
+
+
+class SpoolRoom:
+    """Where bodies are spooled: an unnamed file each, in `directory`, `limit` bytes in all."""
+
+    def __init__(self, directory: Path, limit: int = TOTAL_LIMIT) -> None:
+        self.directory = directory
+        self.limit = limit
+        self.used = 0
+
+    def take(self, count: int) -> None:
+        """Raises SpoolError, with nothing taken, when `count` bytes do not fit."""
+        if self.used + count > self.limit:
+            raise SpoolError
+        self.used += count
+
+
+class Spool:
+    """One body: in memory up to 1 MiB, from there on in a file without a name."""
+
+    def __init__(self, room: SpoolRoom) -> None:
+        self._room = room
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self.length = 0
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises SpoolError."""
+        if self._file is None and self.length + len(data) > MEMORY_LIMIT:
+            self._to_file()
+        if self._file is None:
+            self._memory += data
+        else:
+            self._write_file(data)
+        self.length += len(data)
+
+    def rewind(self) -> None:
+        """Read from the start: after the last `write`, or for another attempt."""
+        if self._file is not None:
+            self._file.seek(0)
+
+    def pieces(self) -> SpoolPieces:
+        """Return what gives the body piece by piece, from its start."""
+        self.rewind()
+        return SpoolPieces(self._memory, self._file)
+
+    def close(self) -> None:
+        """Forget the body. Idempotent."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._room.used -= self.length
+        self._memory = bytearray()
+        self.length = 0
+
+    def _to_file(self) -> None:
+        self._room.take(self.length)
+        try:
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115  # open as long as the body
+                dir=self._room.directory, buffering=0
+            )
+        except OSError as error:
+            self._room.used -= self.length
+            raise SpoolError from error
+        memory, self._memory = bytes(self._memory), bytearray()
+        self._put(memory)
+
+    def _write_file(self, data: bytes) -> None:
+        self._room.take(len(data))
+        try:
+            self._put(data)
+        except SpoolError:
+            self._room.used -= len(data)
+            raise
+
+    def _put(self, data: bytes) -> None:
+        assert self._file is not None
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise SpoolError from error
+
+
+class SpoolPieces:
+    """The pieces of one spooled body, in order."""
+
+    def __init__(self, memory: bytearray, file: IO[bytes] | None) -> None:
+        self._memory = memory
+        self._file = file
+        self._position = 0
+
+    def next(self) -> bytes:
+        """Return the next piece; empty at the end."""
+        if self._file is not None:
+            return self._file.read(PIECE)
+        piece = bytes(self._memory[self._position : self._position + PIECE])
+        self._position += len(piece)
+        return piece

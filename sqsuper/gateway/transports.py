@@ -1,0 +1,166 @@
+"""Wires made of Twisted transports."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IHalfCloseableProtocol,
+    IPushProducer,
+)
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sqsuper.gateway.wire import Wire, WireUser
+from sqsuper.instances import Upstream
+
+CONNECT_TIMEOUT = 10
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class TransportWire(Protocol):
+    """A wire over one Twisted stream transport (TCP or Unix)."""
+
+    # Any: Twisted's interfaces split what every stream transport offers over several types.
+    transport: Any
+
+    def __init__(self, user_for: Callable[[Wire], WireUser]) -> None:
+        self._user_for = user_for
+        self._congested = False
+        self._read_ended = False
+        self._user: WireUser | None = None
+
+    def connectionMade(self) -> None:
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        self._user = self._user_for(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._user is not None:
+            self._user.received(data)
+
+    def readConnectionLost(self) -> None:
+        self._read_ended = True
+        if self._user is not None:
+            self._user.ended()
+
+    def writeConnectionLost(self) -> None:
+        if self._user is not None:
+            self._user.drained()
+
+    def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
+        user, self._user = self._user, None
+        if user is not None:
+            user.lost()
+
+    def pauseProducing(self) -> None:
+        self._congested = True
+
+    def resumeProducing(self) -> None:
+        self._congested = False
+        if self._user is not None:
+            self._user.drained()
+
+    def stopProducing(self) -> None:
+        pass
+
+    def send(self, data: bytes) -> bool:
+        self.transport.write(data)
+        return not self._congested
+
+    def pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        # Twisted would put a descriptor at its end back into its reactor.
+        if not self._read_ended:
+            self.transport.resumeProducing()
+
+    def finish(self) -> None:
+        self._let_go()
+        self.transport.loseWriteConnection()
+
+    def close(self) -> None:
+        self._let_go()
+        self.transport.loseConnection()
+
+    def abort(self) -> None:
+        self._let_go()
+        self.transport.abortConnection()
+
+    def alive(self) -> bool:
+        try:
+            self.transport.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _let_go(self) -> None:
+        # A transport that still has its producer would wait for it before it closes.
+        self.transport.unregisterProducer()
+
+
+class ListenFactory(Factory):
+    """Gives each accepted connection to `user_for(wire, peer)`."""
+
+    noisy = False
+
+    def __init__(self, user_for: Callable[[Wire, IAddress | None], WireUser]) -> None:
+        self._user_for = user_for
+
+    def buildProtocol(self, addr: IAddress | None) -> TransportWire:
+        wire = TransportWire(lambda wire: self._user_for(wire, addr))
+        wire.factory = self
+        return wire
+
+
+class _UpstreamFactory(ClientFactory):
+    noisy = False
+
+    def __init__(self, connected: Callable[[Wire], WireUser], failed: Callable[[], None]) -> None:
+        self._connected = connected
+        self._failed: Callable[[], None] | None = failed
+        self.cancelled = False
+
+    def buildProtocol(self, addr: IAddress | None) -> TransportWire | None:
+        return None if self.cancelled else TransportWire(self._connected)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        if not self.cancelled and self._failed is not None:
+            self._failed()
+
+
+class TransportConnector:
+    """Opens connections to instances by the reactor's own client transports."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def connect(
+        self,
+        upstream: Upstream,
+        connected: Callable[[Wire], WireUser],
+        failed: Callable[[], None],
+    ) -> Callable[[], None]:
+        factory = _UpstreamFactory(connected, failed)
+        if upstream.path is not None:
+            connector = self._reactor.connectUNIX(upstream.path, factory, timeout=CONNECT_TIMEOUT)
+        else:
+            connector = self._reactor.connectTCP(
+                upstream.host, upstream.port, factory, timeout=CONNECT_TIMEOUT
+            )
+
+        def cancel() -> None:
+            if connector.state == "connecting":
+                factory.cancelled = True
+                connector.stopConnecting()
+
+        return cancel

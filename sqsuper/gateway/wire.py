@@ -1,0 +1,71 @@
+"""The seam below the gateway: how bytes come and go, whatever carries them.
+
+A `Wire` is one connected stream; its `WireUser` is told what happens on it. Everything is
+called in the reactor's thread. After `lost` neither side calls the other again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from sqsuper.instances import Upstream
+
+
+class Wire(Protocol):
+    """What may be done to a connection."""
+
+    def send(self, data: bytes) -> bool:
+        """Send all of `data` in time. False: enough is waiting; send more after `drained`."""
+
+    def pause(self) -> None:
+        """Read no further until `resume`. Idempotent."""
+
+    def resume(self) -> None:
+        """Read again. Idempotent."""
+
+    def finish(self) -> None:
+        """Half-close: end our direction once all that was sent has left; reading goes on."""
+
+    def close(self) -> None:
+        """Close once all that was sent has left."""
+
+    def abort(self) -> None:
+        """Close at once with a reset; what was not sent yet is lost."""
+
+    def alive(self) -> bool:
+        """Whether the peer has neither closed nor sent anything that was not read yet."""
+
+
+class WireUser(Protocol):
+    """What a connection tells."""
+
+    def received(self, data: bytes) -> None:
+        """Take bytes that came (never empty)."""
+
+    def drained(self) -> None:
+        """Learn that more may be sent, after a `send` that returned False.
+
+        After `finish`: that all that was sent has left.
+        """
+
+    def ended(self) -> None:
+        """Learn that the peer ended its direction; sending may still be possible."""
+
+    def lost(self) -> None:
+        """Learn that the connection is gone."""
+
+
+class Connector(Protocol):
+    """How a connection to an instance is opened."""
+
+    def connect(
+        self,
+        upstream: Upstream,
+        connected: Callable[[Wire], WireUser],
+        failed: Callable[[], None],
+    ) -> Callable[[], None]:
+        """Open a connection; call `connected` or `failed` once.
+
+        Returns what cancels the attempt (then neither is called); harmless afterwards.
+        """

@@ -1,0 +1,69 @@
+"""The seam between gateway and supervisor.
+
+The gateway asks for a ready address of a tenant's instance and tells how it went; it never
+touches a process. The supervisor gives addresses and never sees a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+
+@attrs.frozen
+class Upstream:
+    """A ready address of one epoch (one spawn) of a tenant's instance.
+
+    Either `path` (a Unix socket) or `host` and `port` is set. Connections to one epoch are
+    never used for another: compare `epoch`, which never repeats within a supervisor's life.
+    """
+
+    tenant: str
+    epoch: int
+    key: str = attrs.field(repr=False)
+    path: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+@attrs.frozen
+class Unavailable:
+    """Why a tenant has no instance that takes requests.
+
+    `code`: machine code of the 503 answer (`starting`, `failed`, `stopping`, `disabled`);
+    `reason`: one line for people; `retry_after`: whole seconds.
+    """
+
+    code: str
+    reason: str
+    retry_after: int
+
+
+class Wait(Protocol):
+    """A waiting request, as `Instances.wait` gives it."""
+
+    def cancel(self) -> None:
+        """Wait no longer: the outcome is not delivered. Idempotent; harmless after delivery."""
+
+
+class Instances(Protocol):
+    """What the gateway may ask and tell. Called in the reactor's thread only."""
+
+    def ready(self, tenant: str) -> Upstream | None:
+        """Return the upstream that takes requests now, or None (then use `wait`)."""
+
+    def wait(self, tenant: str, outcome: Callable[[Upstream | Unavailable], None]) -> Wait:
+        """Start the tenant's instance if it is not running, and call `outcome` once.
+
+        With the upstream as soon as it takes requests, or with the reason when that is
+        certain not to happen soon (disabled, failed, `health.start_timeout` over). May call
+        `outcome` before it returns.
+        """
+
+    def refused(self, upstream: Upstream) -> None:
+        """Tell that connecting to this upstream was refused."""
+
+    def used(self, upstream: Upstream) -> None:
+        """Tell that a request to this upstream ended well (activity, liveness)."""

@@ -1,0 +1,1 @@
+"""Owner of the tenants' processes: starts, watches, restarts and ends them."""

@@ -1,0 +1,220 @@
+"""Runs in the spawned process before the instance does: confines it, then becomes it.
+
+    python -I -S child.py OPTIONS -- PROGRAM ARGUMENTS...        (a command engine)
+    python -I -S child.py --embedded OPTIONS -- ARGUMENTS...     (our engine, in this process)
+
+Standard library only, and nothing of ours before the engine: this file is started by path.
+Descriptor 3 brings one byte when the supervisor has recorded this process (end of file: it
+is gone), then the engine's control lines; a line of JSON on 4 tells why a start failed.
+"""
+
+# ruff: noqa: PLC0415 - every start would pay for what only some need
+
+import os
+import sys
+
+SETUP_FAILED = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+PARENT_GONE = 124
+
+CONTROL = 3
+REPORT = 4
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+
+LINUX = sys.platform.startswith("linux")
+
+
+class RefusalError(Exception):
+    """The start ends here: a line for people and an exit status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def options(argv: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Split the arguments: single options, directories for `--path`, what stands after `--`."""
+    single: dict[str, str] = {}
+    paths: list[str] = []
+    at = 0
+    while at < len(argv) and argv[at] != "--":
+        if argv[at] == "--embedded":
+            single["--embedded"] = ""
+            at += 1
+            continue
+        if argv[at] == "--path":
+            paths.append(argv[at + 1])
+        else:
+            single[argv[at]] = argv[at + 1]
+        at += 2
+    return single, paths, argv[at + 1 :]
+
+
+def limit(open_files: int | None, nice: int) -> None:
+    """Set resource limits, within what the hard limits allow."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if open_files is not None:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if hard != resource.RLIM_INFINITY and os.geteuid() != 0:
+            open_files = min(open_files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+    if nice:
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        except OSError as error:
+            say(f"nice {nice} was not set: {error.strerror}")
+
+
+def become(user: str) -> None:
+    """Drop to `user` for good: its groups, then the user."""
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise RefusalError(SETUP_FAILED, f"there is no user {user!r}") from None
+    if os.geteuid() == entry.pw_uid:
+        return
+    os.setgroups([])
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def confine(death_signal: bool) -> None:
+    """Give up gaining privileges and, if asked, end with the parent."""
+    if not LINUX:
+        return
+    import ctypes
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise RefusalError(SETUP_FAILED, f"no_new_privs: {os.strerror(ctypes.get_errno())}")
+    if death_signal:
+        import signal
+
+        if prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+            raise RefusalError(SETUP_FAILED, f"death signal: {os.strerror(ctypes.get_errno())}")
+
+
+def look_up(program: str, data_dir: str) -> str:
+    """Return the program's path: absolute, or found in PATH, and not in the data directory."""
+    if "/" in program:
+        candidates = [program]
+        if not os.path.isabs(program):
+            raise RefusalError(NOT_FOUND, f"{program}: not an absolute path")
+    else:
+        path = os.environ.get("PATH", os.defpath)
+        candidates = [os.path.join(d, program) for d in path.split(os.pathsep) if os.path.isabs(d)]
+    home = os.path.realpath(data_dir)
+    status, reason = NOT_FOUND, f"{program}: not found"
+    if "/" not in program:
+        reason += " in PATH"
+    for candidate in candidates:
+        real = os.path.realpath(candidate)
+        if not os.path.exists(real):
+            continue
+        if os.path.commonpath([home, real]) == home:
+            status, reason = NOT_EXECUTABLE, f"{candidate}: is in the tenant's data directory"
+        elif not os.path.isfile(real) or not os.access(real, os.X_OK):
+            status, reason = NOT_EXECUTABLE, f"{candidate}: not executable"
+        else:
+            return candidate
+    raise RefusalError(status, reason)
+
+
+def run_command(argv: list[str], data_dir: str, drop: str) -> None:
+    """Become the program; returns never."""
+    program = look_up(argv[0], data_dir)
+    environment = {k: v for k, v in os.environ.items() if k not in drop.split(",")}
+    plain_signals()
+    os.set_inheritable(REPORT, False)
+    os.close(CONTROL)
+    try:
+        os.execve(program, argv, environment)  # noqa: S606
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise RefusalError(NOT_EXECUTABLE, f"{program}: cannot be executed: {why}") from None
+
+
+def run_embedded(argv: list[str], paths: list[str]) -> int:
+    """Run our engine here."""
+    sys.path.extend(p for p in paths if p not in sys.path)
+    from sqsuper.engine.__main__ import main
+
+    return main(argv)
+
+
+def plain_signals() -> None:
+    """Undo what this interpreter or our starter made of the signals."""
+    import signal
+
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for signum in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGCHLD,
+    ):
+        signal.signal(signum, signal.SIG_DFL)
+
+
+def await_record(parent: int) -> None:
+    """Wait until the supervisor has recorded us; raises when it is gone."""
+    if os.read(CONTROL, 1) == b"" or os.getppid() != parent:
+        raise RefusalError(PARENT_GONE, "the supervisor is gone")
+
+
+def say(line: str) -> None:
+    try:  # noqa: SIM105
+        os.write(2, f"sqsuper: {line}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def report(reason: str) -> None:
+    import json
+
+    try:  # noqa: SIM105
+        os.write(REPORT, json.dumps({"event": "refused", "reason": reason}).encode() + b"\n")
+    except OSError:
+        pass
+
+
+def main(argv: list[str]) -> int:
+    single, paths, rest = options(argv)
+    embedded = "--embedded" in single
+    data_dir = single["--data-dir"]
+    try:
+        os.umask(0o077)
+        os.setsid()
+        open_files = single.get("--open-files")
+        limit(None if open_files is None else int(open_files), int(single.get("--nice", "0")))
+        if "--user" in single:
+            become(single["--user"])
+        confine(death_signal=not embedded)
+        await_record(int(single["--parent"]))
+        os.chdir(data_dir)
+        if not embedded:
+            run_command(rest, data_dir, single.get("--drop", ""))
+    except RefusalError as refusal:
+        say(refusal.reason)
+        report(refusal.reason)
+        return refusal.status
+    except OSError as error:
+        say(f"cannot start: {error}")
+        report(str(error))
+        return SETUP_FAILED
+    return run_embedded(rest, paths)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

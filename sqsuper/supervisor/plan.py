@@ -1,0 +1,139 @@
+"""What to run for a tenant: arguments and environment, from the configuration alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+import sqsuper
+from sqsuper.config.model import Config, Engine, Settings, Tenant
+from sqsuper.supervisor.groups import MARKER
+
+CHILD = Path(__file__).with_name("child.py")
+
+CONTROL_FD = 3
+REPORT_FD = 4
+SOCKET_FD = 5
+PORT_FD = 6
+
+_PLACEHOLDER = re.compile(r"\{(port|key|data_dir|name)\}")
+
+
+@attrs.frozen
+class Plan:
+    """One process to start: `argv` holds a command engine's key, hence no repr."""
+
+    tenant: str
+    argv: tuple[str, ...] = attrs.field(repr=False)
+    environment: Mapping[str, str] = attrs.field(repr=False)
+    marker: str = attrs.field(repr=False)
+    forks: bool
+    """Whether the program may start processes of its own."""
+
+
+def fill(argument: str, values: Mapping[str, str]) -> str:
+    """Fill the four placeholders, once: what a value brings in is not looked at again."""
+    return _PLACEHOLDER.sub(lambda match: values[match.group(1)], argument)
+
+
+def engine_paths() -> tuple[str, ...]:
+    """Return the directories that the embedded engine is imported from."""
+    found = [str(Path(sqsuper.__file__).resolve().parent.parent)]
+    spec = importlib.util.find_spec("xxhash")
+    if spec is not None and spec.origin is not None:
+        place = Path(spec.origin).parent
+        if spec.submodule_search_locations is not None:
+            place = place.parent
+        found.append(str(place))
+    return tuple(dict.fromkeys(found))
+
+
+def environment(
+    tenant: Tenant, marker: str, inherited: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return a child's whole environment."""
+    source = os.environ if inherited is None else inherited
+    result = dict(tenant.settings.environment)
+    result["PATH"] = source.get("PATH") or os.defpath
+    for name in ("LANG", "TZ"):
+        if name in source:
+            result.setdefault(name, source[name])
+    result["HOME"] = str(tenant.data_dir)
+    result[MARKER] = marker
+    return result
+
+
+def embedded(
+    config: Config, tenant: Tenant, marker: str, paths: tuple[str, ...] | None = None
+) -> Plan:
+    """Plan the embedded engine; its key is not part of it (control line)."""
+    settings = tenant.settings
+    argv = [*_interpreter(settings, tenant), "--embedded"]
+    for path in engine_paths() if paths is None else paths:
+        argv += ["--path", path]
+    argv += ["--", "host", "--data-dir", str(tenant.data_dir), "--name", tenant.name]
+    argv += ["--listen-fd", str(SOCKET_FD)]
+    if tenant.port is not None:
+        argv += ["--listen-fd", str(PORT_FD)]
+    argv += ["--control-fd", str(CONTROL_FD), "--report-fd", str(REPORT_FD)]
+    argv += ["--coordinates", settings.coordinates.value]
+    argv += ["--max-head-bytes", str(config.gateway.max_head_bytes)]
+    argv += ["--max-body-bytes", str(config.gateway.max_body_bytes)]
+    argv += ["--max-phext-mb", str(settings.max_phext_mb)]
+    if settings.quota_mb is not None:
+        argv += ["--quota-mb", str(settings.quota_mb)]
+    argv += ["--max-loaded", str(settings.max_loaded)]
+    return Plan(tenant.name, tuple(argv), environment(tenant, marker), marker, forks=False)
+
+
+def command(config: Config, tenant: Tenant, marker: str, key: str, port: int) -> Plan:
+    """Plan a command engine that shall listen at `port` and take `key`."""
+    settings = tenant.settings
+    values = {
+        "port": str(port),
+        "key": key,
+        "data_dir": str(tenant.data_dir),
+        "name": tenant.name,
+    }
+    words = [fill(word, values) for word in settings.command or ()]
+    if words and "/" in words[0]:
+        words[0] = str(config.file.parent / words[0])
+    variables = environment(tenant, marker)
+    argv = [*_interpreter(settings, tenant)]
+    if "LC_CTYPE" not in variables:
+        # The interpreter of child.py sets it in its own environment for a C locale.
+        argv += ["--drop", "LC_CTYPE"]
+    return Plan(tenant.name, (*argv, "--", *words), variables, marker, forks=True)
+
+
+def plan_for(
+    config: Config,
+    tenant: Tenant,
+    *,
+    marker: str,
+    key: str,
+    port: int,
+    paths: tuple[str, ...] | None = None,
+) -> Plan:
+    """Plan whichever engine the tenant has."""
+    if tenant.settings.engine is Engine.EMBEDDED:
+        return embedded(config, tenant, marker, paths)
+    return command(config, tenant, marker, key, port)
+
+
+def _interpreter(settings: Settings, tenant: Tenant) -> list[str]:
+    argv = [sys.executable, "-I", "-S", str(CHILD), "--parent", str(os.getpid())]
+    argv += ["--data-dir", str(tenant.data_dir)]
+    if settings.limits.open_files is not None:
+        argv += ["--open-files", str(settings.limits.open_files)]
+    if settings.limits.nice:
+        argv += ["--nice", str(settings.limits.nice)]
+    if settings.user is not None:
+        argv += ["--user", settings.user]
+    return argv

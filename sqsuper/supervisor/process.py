@@ -1,0 +1,329 @@
+"""The real process of a tenant's instance: spawned, recorded, read from, ended to the last."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import attrs
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sqsuper.supervisor import groups
+from sqsuper.supervisor.errors import LaunchError
+from sqsuper.supervisor.groups import Group
+from sqsuper.supervisor.output import Lines
+from sqsuper.supervisor.plan import CONTROL_FD, PORT_FD, REPORT_FD, SOCKET_FD, Plan
+from sqsuper.supervisor.records import Records
+from sqsuper.supervisor.remains import Remains
+
+OUTPUT_PATIENCE = 1.0
+MAX_REPORT = 64 * 1024
+
+
+@attrs.frozen
+class Exit:
+    """How a process ended: by `code`, or by `signal`."""
+
+    code: int | None
+    signal: int | None = None
+
+    @property
+    def clean(self) -> bool:
+        return self.code == 0
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return f"exit status {self.code}"
+        try:
+            return f"killed by {signal.Signals(self.signal).name}"
+        except ValueError:
+            return f"killed by signal {self.signal}"
+
+
+class Launcher(Protocol):
+    """How a process of ours comes to be; all launchers drive the same ProcessProtocol."""
+
+    def launch(
+        self, protocol: ProcessProtocol, plan: Plan, inherited: dict[int, int]
+    ) -> IProcessTransport:
+        """Start `plan`; `inherited` maps the child's descriptors to ours.
+
+        Besides these the child gets 0 (/dev/null), 1, 2 and REPORT_FD, which we read, and
+        CONTROL_FD, which we write; nothing else. Raises OSError.
+        """
+
+
+class SpawnLauncher:
+    """Starts each process from scratch; works everywhere."""
+
+    def __init__(self, reactor: IReactorProcess) -> None:
+        self._reactor = reactor
+
+    def launch(
+        self, protocol: ProcessProtocol, plan: Plan, inherited: dict[int, int]
+    ) -> IProcessTransport:
+        """See `Launcher`."""
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            descriptors: dict[int, int | str] = {0: nothing, 1: "r", 2: "r"}
+            descriptors |= {CONTROL_FD: "w", REPORT_FD: "r"}
+            descriptors |= inherited
+            # No working directory here: Twisted would have to fork this whole process for
+            # it; the child changes to it by itself.
+            return self._reactor.spawnProcess(
+                protocol,
+                plan.argv[0],
+                args=list(plan.argv),
+                env=dict(plan.environment),
+                childFDs=descriptors,
+            )
+        finally:
+            os.close(nothing)
+
+
+class Owner(Protocol):
+    """Who is told what a process does; each call names the process."""
+
+    def process_ready(self, process: InstanceProcess) -> None:
+        """The embedded engine serves."""
+
+    def process_exited(self, process: InstanceProcess) -> None:
+        """The leader is gone; its group and output are being ended."""
+
+    def process_ended(self, process: InstanceProcess, how: Exit) -> None:
+        """Process, group and output are gone, the record too."""
+
+
+@attrs.define(eq=False)
+class Surroundings:
+    """What every instance's process needs; one for the service. `reactor` also keeps time."""
+
+    reactor: Any
+    launcher: Launcher
+    records: Records
+    remains: Remains
+    boot: str
+
+
+class InstanceProcess(ProcessProtocol):
+    """One spawned process and its group, from spawn to the last byte of output."""
+
+    _log = Logger()
+
+    def __init__(self, plan: Plan, owner: Owner, around: Surroundings) -> None:
+        self.tenant = plan.tenant
+        self.refusal: str | None = None
+        self._plan = plan
+        self._owner = owner
+        self._around = around
+        self._group: Group | None = None
+        self._exit: Exit | None = None
+        self._group_gone = False
+        self._output_gone = False
+        self._kill_call: IDelayedCall | None = None
+        self._close_call: IDelayedCall | None = None
+        self._flush_call: IDelayedCall | None = None
+        self._report = bytearray()
+        self._lines = {
+            1: self._lines_of("stdout"),
+            2: self._lines_of("stderr"),
+        }
+
+    @property
+    def pid(self) -> int | None:
+        """The leader's pid until it is reaped, then None."""
+        if self.transport is None or self._exit is not None:
+            return None
+        return cast("int | None", self.transport.pid)
+
+    def launch(self, inherited: dict[int, int], control: bytes) -> None:
+        """Start, record the process, then let it go on with `control` as its first lines.
+
+        Raises `LaunchError` when there is no process then (`process_ended` will not come).
+        """
+        try:
+            self._around.launcher.launch(self, self._plan, inherited)
+        except OSError as error:
+            raise LaunchError(self.tenant, f"cannot start a process: {error.strerror}") from error
+        try:
+            self._record()
+        except OSError as error:
+            # Unrecorded it must not run: it waits for our word, and gets the signal instead.
+            self.refusal = f"cannot record the process: {error.strerror}"
+            self._log.error("{tenant}: {why}", tenant=self.tenant, why=self.refusal)
+            self.kill()
+            return
+        self._write(b"\n" + control)
+
+    def _record(self) -> None:
+        pid = self.pid
+        start = None if pid is None else groups.start_time(pid)
+        if pid is None or start is None:
+            return  # it has ended already, and waited for our word until then
+        self._group = Group(
+            self.tenant, pid, start, self._around.boot, groups.now(), self._plan.marker
+        )
+        self._around.records.write(self._group)
+
+    def proven(self) -> None:
+        """The instance became ready: note that its leader lives at this time."""
+        if self._group is None or self._exit is not None:
+            return
+        self._group = attrs.evolve(self._group, alive_at=groups.now())
+        try:
+            self._around.records.write(self._group)
+        except OSError as error:
+            self._log.warn("{tenant}: record: {error}", tenant=self.tenant, error=error)
+
+    def stop(self, grace: float) -> None:
+        """TERM to the group now, KILL after `grace` seconds. Idempotent."""
+        if self._exit is not None or self._kill_call is not None:
+            return
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)  # a suspended process cannot act on TERM
+        self._kill_call = self._around.reactor.callLater(grace, self.kill)
+
+    def kill(self) -> None:
+        """KILL to the group."""
+        self._kill_call = cancelled(self._kill_call)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, signum: int) -> None:
+        pid = self.pid
+        if pid is None:
+            return
+        # The leader is not reaped yet, so its pid is its own.
+        try:
+            os.killpg(pid, signum)
+        except OSError:
+            # It has not made its group yet.
+            with contextlib.suppress(OSError, ProcessExitedAlready):
+                self.transport.signalProcess(signum)  # type: ignore[union-attr]
+
+    def _write(self, data: bytes) -> None:
+        with contextlib.suppress(KeyError):  # the child has closed its end
+            self.transport.writeToChild(CONTROL_FD, data)  # type: ignore[union-attr]
+
+    # ProcessProtocol
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        lines = self._lines.get(childFD)
+        if lines is None:
+            if childFD == REPORT_FD:
+                self._reported(data)
+            return
+        lines.feed(data)
+        if lines.losing and self._flush_call is None:
+            self._flush_call = self._around.reactor.callLater(1.0, self._flush)
+
+    def processExited(self, reason: Failure) -> None:
+        self._exit = _exit_of(reason)
+        self._kill_call = cancelled(self._kill_call)
+        self._owner.process_exited(self)
+        if self._group is None:
+            self._gone()
+        else:
+            self._around.remains.end(self._group, self._gone, forks=self._plan.forks)
+
+    def processEnded(self, reason: Failure) -> None:
+        self._output_gone = True
+        self._close_call = cancelled(self._close_call)
+        self._flush_call = cancelled(self._flush_call)
+        for lines in self._lines.values():
+            lines.end()
+        self._finish()
+
+    def _gone(self) -> None:
+        self._group_gone = True
+        if not self._output_gone:
+            # Only something that left the group and lost its marker can still hold a pipe.
+            self._close_call = self._around.reactor.callLater(OUTPUT_PATIENCE, self._close)
+        self._finish()
+
+    def _close(self) -> None:
+        self._close_call = None
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def _finish(self) -> None:
+        if not (self._group_gone and self._output_gone) or self._exit is None:
+            return
+        if self._group is not None:
+            try:
+                self._around.records.remove(self._group)
+            except OSError as error:
+                self._log.warn("{tenant}: record: {error}", tenant=self.tenant, error=error)
+        self._owner.process_ended(self, self._exit)
+
+    # What it says
+
+    def _reported(self, data: bytes) -> None:
+        self._report += data
+        while (end := self._report.find(b"\n")) >= 0:
+            line = bytes(self._report[:end])
+            del self._report[: end + 1]
+            self._event(line)
+        if len(self._report) > MAX_REPORT:
+            self._report.clear()
+
+    def _event(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            self._log.warn("{tenant}: a report that is no JSON object", tenant=self.tenant)
+            return
+        if message.get("event") == "ready":
+            self._owner.process_ready(self)
+        elif message.get("event") == "refused":
+            self.refusal = str(message.get("reason"))
+
+    def _lines_of(self, stream: str) -> Lines:
+        def emit(text: str) -> None:
+            self._log.info(
+                "{tenant} {stream}: {line}", tenant=self.tenant, stream=stream, line=text
+            )
+
+        def dropped(count: int) -> None:
+            self._log.warn(
+                "{tenant} {stream}: {count} lines dropped",
+                tenant=self.tenant,
+                stream=stream,
+                count=count,
+            )
+
+        clock: Callable[[], float] = self._around.reactor.seconds
+        return Lines(emit, dropped, clock)
+
+    def _flush(self) -> None:
+        self._flush_call = None
+        for lines in self._lines.values():
+            lines.flush()
+
+
+def cancelled(call: IDelayedCall | None) -> IDelayedCall | None:
+    """Cancel `call` if it is still to come; always None, to be kept in its place."""
+    if call is not None and call.active():
+        call.cancel()
+    return None
+
+
+def _exit_of(reason: Failure) -> Exit:
+    code = getattr(reason.value, "exitCode", None)
+    signum = getattr(reason.value, "signal", None)
+    return Exit(code, signum) if signum is not None else Exit(code or 0)
+
+
+def inherited_sockets(unix: int | None, port: int | None) -> dict[int, int]:
+    """Map the child's listening descriptors to ours."""
+    pairs = {SOCKET_FD: unix, PORT_FD: port}
+    return {child: ours for child, ours in pairs.items() if ours is not None}

@@ -1,0 +1,103 @@
+"""The run directory and the data directories: made, checked, locked."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+from sqsuper.supervisor.errors import DirectoryError, RunDirInUseError, UnsafeDirectoryError
+
+RUN_LOCK = "supervisor.lock"
+DATA_LOCK = ".sqsuper.lock"
+
+
+class Lock:
+    """An exclusive lock on a directory for as long as the process lives or until `release`."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        """Take it; raises `RunDirInUseError` when another holds it."""
+        path = directory / name
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise DirectoryError(path, error) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            text = os.read(self._fd, 20).strip()
+            os.close(self._fd)
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise DirectoryError(path, error) from error
+            raise RunDirInUseError(directory, int(text) if text.isdigit() else 0) from error
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+
+    def release(self) -> None:
+        """Give it up; the empty file stays, as removing it would race with the next holder."""
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def ensure(directory: Path, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Make `directory` (and what is missing above it), or check that it is safe; set `mode`.
+
+    `owner` is the (uid, gid) it shall belong to, by default our own. Raises
+    `UnsafeDirectoryError` when others own it or can write to it.
+    """
+    uid, gid = owner or (os.geteuid(), os.getegid())
+    # What leads there is the operator's; the last step must be a directory, not a link
+    # that somebody swapped in after the path was resolved.
+    path = Path(os.path.realpath(directory))
+    try:
+        made = _make(path)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise DirectoryError(directory, error) from error
+    try:
+        found = os.fstat(fd)
+        if not made:
+            _check(directory, found, uid)
+        if (found.st_uid, found.st_gid) != (uid, gid) and os.geteuid() == 0 and owner:
+            os.fchown(fd, uid, gid)
+        if stat.S_IMODE(found.st_mode) != mode:
+            os.fchmod(fd, mode)
+    except OSError as error:
+        raise DirectoryError(directory, error) from error
+    finally:
+        os.close(fd)
+
+
+def check(directory: Path, owner: tuple[int, int] | None = None) -> None:
+    """Raise `UnsafeDirectoryError` if `directory` exists and others own it or can write to it."""
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return
+    _check(directory, found, (owner or (os.geteuid(), 0))[0])
+
+
+def _make(path: Path) -> bool:
+    try:
+        os.makedirs(path.parent, 0o700, exist_ok=True)
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _check(directory: Path, found: os.stat_result, uid: int) -> None:
+    if not stat.S_ISDIR(found.st_mode):
+        raise UnsafeDirectoryError(directory, "is not a directory")
+    if found.st_uid not in {uid, os.geteuid()}:
+        raise UnsafeDirectoryError(directory, f"belongs to another user (uid {found.st_uid})")
+    if found.st_mode & stat.S_IWOTH:
+        raise UnsafeDirectoryError(directory, "can be written to by everyone; chmod go-w it")
+    if found.st_mode & stat.S_IWGRP and found.st_gid not in {os.getegid()}:
+        raise UnsafeDirectoryError(
+            directory, f"can be written to by group {found.st_gid}; chmod go-w it"
+        )

@@ -1,0 +1,189 @@
+"""`twistd sqsuper`: its options, and the one place that wires everything together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import psutil
+from twisted import copyright as twisted_version
+from twisted.application.service import IService, Service
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python import usage
+
+from sqsuper import __version__
+from sqsuper.config.errors import ConfigError
+from sqsuper.config.load import load
+from sqsuper.config.model import Config
+from sqsuper.gateway.service import GatewayService
+from sqsuper.launch import Launch, Tree
+from sqsuper.supervisor.errors import SupervisorError
+from sqsuper.supervisor.service import Supervisor
+
+log = Logger()
+
+SEARCHED = ("conf/tenants.yaml", "/etc/sqsuper/tenants.yaml")
+
+HELP = """\
+The configuration is the file given by -c, or else $SQSUPER_CONFIG, or else the
+first that exists of ./conf/tenants.yaml and /etc/sqsuper/tenants.yaml. One
+tenant in it looks like this:
+
+  tenants:
+    alice:
+      token_sha256: ["<SHA-256 of alice's token, 64 hex digits>"]
+
+Run it in the foreground, logging to the terminal, until Ctrl-C:
+
+  twistd -n sqsuper -c conf/tenants.yaml
+
+or as a daemon, with a pid file and a log file:
+
+  twistd --pidfile=sqsuper.pid --logfile=sqsuper.log sqsuper -c conf/tenants.yaml
+  kill $(cat sqsuper.pid)
+
+twistd's own options stand before the word "sqsuper":
+  -n, --nodaemon     stay in the foreground (a service manager wants this)
+      --pidfile=     where the process id goes (default ./twistd.pid; empty: none)
+  -l, --logfile=     where the log goes (default: the terminal with -n, else
+                     ./twistd.log)
+`twistd --help` lists the rest. With a broken configuration it ends with status
+1 and one line that names the file, the line and the key.
+"""
+
+
+NEXT_STEP = (
+    "make a token and its digest with"
+    """ `python3 -c 'import hashlib, secrets; t = "pmb-v1-" + secrets.token_hex(16);"""
+    " print(t, hashlib.sha256(t.encode()).hexdigest())'`,"
+    ' put `tenants: {{alice: {{token_sha256: ["<the digest>"]}}}}` into {file}'
+    " or a file in tenants.d/ beside it, and start again"
+)
+
+
+class Options(usage.Options):
+    """The command line of `twistd sqsuper`.
+
+    After parsing, `configuration` is the loaded configuration. What is wrong with the command
+    line or the file ends in one line on standard error and SystemExit(1): twistd 22.4 would
+    print pages and end with status 0 after a UsageError.
+    """
+
+    synopsis = "Usage: twistd [twistd options] sqsuper [-c FILE]"
+    longdesc = (
+        "sqsuper makes a service for several tenants of SQ, the phext database: it runs one"
+        " SQ process a tenant, checks each request's token at one port, and relays the bytes"
+        " unchanged to that tenant's process."
+    )
+    optParameters = (["config", "c", None, "The configuration file (YAML, JSON or TOML)."],)
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.yaml")})
+
+    configuration: Config
+
+    def getUsage(self, width: int | None = None) -> str:
+        return f"{super().getUsage(width)}\n{HELP}"
+
+    def opt_version(self) -> None:
+        """Display the versions of sqsuper and Twisted and exit."""
+        print(f"sqsuper {__version__} (Twisted {twisted_version.version})")  # noqa: T201
+        raise SystemExit(0)
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            _refuse(f"sqsuper: {error} (`twistd sqsuper --help` explains)")
+
+    def parseArgs(self, *args: str) -> None:
+        if args:
+            raise usage.UsageError(f"unexpected argument {args[0]!r}")
+
+    def postOptions(self) -> None:
+        try:
+            self.configuration = load(self._file())
+        except ConfigError as error:
+            _refuse(str(error))
+
+    def _file(self) -> Path:
+        named = self["config"] or os.environ.get("SQSUPER_CONFIG")
+        if named:
+            return Path(named)
+        for searched in SEARCHED:
+            if Path(searched).is_file():
+                return Path(searched)
+        raise usage.UsageError(
+            "no configuration file: give one with -c FILE or in $SQSUPER_CONFIG"
+            f" (looked for {' and '.join(SEARCHED)})"
+        )
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Wire the whole program for `options.configuration`; nothing is started or bound yet.
+
+    The supervisor starts first and stops last: the gateway finds its instances there, and
+    drains before they go. Without `reactor` the global one is used.
+    """
+    if reactor is None:
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+    os.umask(0o077)  # before twistd makes its log and pid files
+    config = options.configuration
+    supervisor = Supervisor(config, reactor=reactor)
+    gateway = GatewayService(config, instances=supervisor, reactor=reactor)
+    return Tree(
+        [Notices(config), cast("IService", supervisor), cast("IService", gateway)],
+        launch=Launch(cast("usage.Options", options.parent)),
+        explain=explain,
+        reactor=reactor,
+    )
+
+
+class Notices(Service):
+    """Logs, at the start, what the operator of `config` should know."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        for warning in self._config.warnings:
+            log.warn("{warning}", warning=warning)
+        if not self._config.tenants:
+            log.info("no tenant yet: {step}", step=NEXT_STEP.format(file=self._config.file))
+
+
+def explain(error: Exception) -> str | None:
+    """Return the operator's line for an error that ends the start, or None for a defect."""
+    if isinstance(error, CannotListenError):
+        reason = getattr(error.socketError, "strerror", None) or error.socketError
+        where = f"{error.interface or '*'}:{error.port}" if error.interface else str(error.port)
+        return f"cannot listen on {where}: {reason}{_holder(error.port)}"
+    if isinstance(error, SupervisorError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return None
+
+
+def _holder(port: object) -> str:
+    """Return who listens on a local TCP port, as far as this user may know."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+                and connection.pid
+            ):
+                name = psutil.Process(connection.pid).name()
+                return f" (held by pid {connection.pid}, {name})"
+    except (psutil.Error, OSError):
+        pass
+    return ""
+
+
+def _refuse(line: str) -> NoReturn:
+    print(" ".join(line.splitlines()), file=sys.stderr)  # noqa: T201
+    raise SystemExit(1)

@@ -1,0 +1,178 @@
+"""What the supervisor's tests share: configurations, a small engine, patience."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet import defer, task
+from twisted.internet.defer import Deferred
+
+from sqsuper.config.model import Config, Engine, Health, Origin, Restart, Settings, Tenant, Token
+from sqsuper.instances import Unavailable, Upstream
+from sqsuper.supervisor.service import Supervisor
+
+T = TypeVar("T")
+
+SERVE = textwrap.dedent(
+    '''
+    """Obeys the engine's contract with the supervisor; answers each request with facts."""
+    import json, os, selectors, signal, socket, sys, time
+
+    def main(argv):
+        mode = os.environ.get("MODE", "")
+        if mode == "die":
+            print("about to die", file=sys.stderr, flush=True)
+            return 3
+        if mode == "say":
+            os.write(1, os.environ["SAY"].encode("utf-8", "surrogateescape"))
+        if mode == "flood":
+            chunk = b"flood\\n" * 1000
+            for _ in range(100):
+                os.write(1, chunk)
+        if mode == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        else:
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        fds = [int(argv[i + 1]) for i, word in enumerate(argv) if word == "--listen-fd"]
+        control = os.fdopen(3, "rb", 0)
+        line = control.readline()
+        if mode == "mute":
+            while control.read(1):
+                pass
+            return 0
+        os.write(4, b'{"event": "lag"}\\nnonsense\\n{"event": "ready"}\\n')
+        chooser = selectors.DefaultSelector()
+        chooser.register(control, selectors.EVENT_READ, None)
+        for fd in fds:
+            listening = socket.socket(fileno=fd)
+            listening.setblocking(False)
+            chooser.register(listening, selectors.EVENT_READ, listening)
+        while True:
+            for key, _ in chooser.select():
+                if key.data is None:
+                    if mode == "suicidal" and not control.read(1):
+                        os._exit(0)
+                    elif not control.read(1):
+                        os._exit(0)
+                    continue
+                try:
+                    connection, _ = key.data.accept()
+                except OSError:
+                    continue
+                connection.setblocking(True)
+                connection.recv(65536)
+                told = json.loads(line)
+                body = json.dumps({
+                    "pid": os.getpid(), "argv": argv, "told": told, "cwd": os.getcwd(),
+                    "fds": sorted(int(n) for n in os.listdir("/proc/self/fd")),
+                }).encode()
+                connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n"
+                                   b"Connection: close\\r\\n\\r\\n" % len(body) + body)
+                connection.close()
+    '''
+)
+
+
+def fake_engine(directory: Path) -> tuple[str, ...]:
+    """Make a package that stands for the embedded engine; return what `engine_paths` wants."""
+    package = directory / "fake" / "sqsuper" / "engine"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(SERVE)
+    return (str(directory / "fake"),)
+
+
+def settings(**changes: Any) -> Settings:
+    """Return settings for fast tests."""
+    base = Settings(
+        restart=Restart(backoff=0.05, backoff_max=2.0),
+        health=Health(start_timeout=8.0, timeout=1.0),
+        stop_grace=3.0,
+    )
+    return attrs.evolve(base, **changes)
+
+
+def tenant(directory: Path, name: str = "alice", **changes: Any) -> Tenant:
+    """Return a tenant below `directory`; `settings` and fields of `Tenant` may be given."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "tokens": (Token(hashlib.sha256(name.encode()).digest(), label="first"),),
+        "data_dir": directory / "data" / name,
+        "origin": Origin(directory / "tenants.yaml", None),
+        "settings": settings(),
+    }
+    return Tenant(**{**fields, **changes})
+
+
+def command_tenant(directory: Path, *argv: str, name: str = "alice", **changes: Any) -> Tenant:
+    """Return a tenant with a command engine."""
+    return tenant(
+        directory,
+        name,
+        settings=settings(engine=Engine.COMMAND, command=argv, **changes),
+    )
+
+
+def config(directory: Path, *tenants: Tenant, **changes: Any) -> Config:
+    """Return a configuration whose every path is below `directory`."""
+    return Config(
+        file=directory / "tenants.yaml",
+        data_root=directory / "data",
+        run_dir=directory / "run",
+        tenants=tenants,
+        **changes,
+    )
+
+
+async def eventually(
+    condition: Callable[[], T], what: str = "", timeout: float = 10.0, reactor: Any = None
+) -> T:
+    """Wait, with the reactor running, until `condition` gives something true; return that."""
+    if reactor is None:
+        from twisted.internet import reactor
+    deadline = reactor.seconds() + timeout
+    while not (got := condition()):
+        assert reactor.seconds() < deadline, f"not within {timeout} s: {what or condition}"
+        await task.deferLater(reactor, 0.01, lambda: None)
+    return got
+
+
+def outcome_of(supervisor: Supervisor, name: str) -> Deferred[Upstream | Unavailable]:
+    """Return `wait`'s outcome as a Deferred."""
+    result: Deferred[Upstream | Unavailable] = defer.Deferred()
+    supervisor.wait(name, result.callback)
+    return result
+
+
+async def upstream_of(supervisor: Supervisor, name: str = "alice") -> Upstream:
+    """Wait for a ready upstream; anything else fails."""
+    outcome = await outcome_of(supervisor, name)
+    assert isinstance(outcome, Upstream), outcome
+    return outcome
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Return the open descriptors of a process and what they lead to (Linux)."""
+    directory = Path(f"/proc/{pid}/fd")
+    return {int(entry.name): os.readlink(entry) for entry in directory.iterdir()}
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """Return /proc/PID/status as a mapping (Linux)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return status_of(pid)["State"][0] not in "ZX"
+    except (OSError, KeyError):
+        return False
