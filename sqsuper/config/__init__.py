@@ -1,1 +1,1 @@
-"""The configuration contract: text into frozen attrs classes (`model`), with exact errors (`load`)."""
+"""The configuration: text into frozen attrs classes (`model`), with exact errors (`load`)."""

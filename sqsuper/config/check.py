@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import attrs
 
 from sqsuper.config.credentials import Credential
-from sqsuper.config.endpoints import Endpoint, parse_endpoint
+from sqsuper.config.endpoints import MAX_SOCKET_PATH, Endpoint, take_apart
 from sqsuper.config.errors import ClashError, WrongValueError
 from sqsuper.config.model import Config
 from sqsuper.config.permissions import place_of, tenant_key
@@ -19,7 +18,6 @@ from sqsuper.tokens import label
 
 # Twenty-four bytes and a slash stand behind run_dir; a socket's path has room for 107.
 SOCKET_NAME = 24
-SOCKET_PATH = 107
 
 
 @attrs.frozen
@@ -47,7 +45,7 @@ class Whole:
             ("admin", self.config.admin.listen),
         ):
             for number, text in enumerate(texts):
-                yield f"{section}.listen[{number}]", parse_endpoint(text, base)
+                yield f"{section}.listen[{number}]", take_apart(text, base)
 
 
 def check_whole(whole: Whole) -> None:
@@ -60,7 +58,7 @@ def check_whole(whole: Whole) -> None:
 
 def _check_run_dir(whole: Whole) -> None:
     run_dir = whole.config.run_dir
-    spare = SOCKET_PATH - SOCKET_NAME - 1 - len(os.fsencode(run_dir))
+    spare = MAX_SOCKET_PATH - SOCKET_NAME - 1 - len(os.fsencode(run_dir))
     if spare < 0:
         file, line = whole.where("run_dir")
         raise WrongValueError(
@@ -68,7 +66,7 @@ def _check_run_dir(whole: Whole) -> None:
             line,
             "run_dir",
             f"{run_dir} is {-spare} bytes too long for the sockets in it",
-            f"name a directory of at most {SOCKET_PATH - SOCKET_NAME - 1} bytes",
+            f"name a directory of at most {MAX_SOCKET_PATH - SOCKET_NAME - 1} bytes",
         )
 
 
@@ -100,27 +98,22 @@ def _check_tokens(whole: Whole) -> None:
         name = entry.tenant.name
         for credential in entry.credentials:
             digest = credential.token.sha256
-            owner = owners.setdefault(digest, name)
-            if owner != name or digest in _before(entry, credential):
+            if digest in owners:
                 raise ClashError(
                     entry.file,
                     credential.line,
                     credential.key,
-                    f"the token (sha256 {label(digest)}...) is already {owner}'s",
-                    owner=owner,
+                    f"the token (sha256 {label(digest)}...) is already {owners[digest]}'s",
+                    owner=owners[digest],
                 )
-
-
-def _before(entry: Entry, credential: Credential) -> set[bytes]:
-    """Return the digests of the tenant's credentials before this one."""
-    index = entry.credentials.index(credential)
-    return {one.token.sha256 for one in entry.credentials[:index]}
+            owners[digest] = name
 
 
 def _check_data_dirs(whole: Whole) -> None:
     config = whole.config
     root, run = os.path.realpath(config.data_root), os.path.realpath(config.run_dir)
     owners: dict[str, str] = {}
+    resolved: list[str] = []
     for entry in whole.entries:
         tenant = entry.tenant
         key = tenant_key(tenant.name, "data_dir")
@@ -128,6 +121,7 @@ def _check_data_dirs(whole: Whole) -> None:
         if real in owners:
             raise whole.clash(key, f"{tenant.data_dir} is already {owners[real]}'s", owners[real])
         owners[real] = tenant.name
+        resolved.append(real)
         if _holds(real, root):
             raise whole.clash(
                 key,
@@ -142,8 +136,7 @@ def _check_data_dirs(whole: Whole) -> None:
                 "run_dir",
                 "name a directory of its own",
             )
-    for entry in whole.entries:
-        real = os.path.realpath(entry.tenant.data_dir)
+    for entry, real in zip(whole.entries, resolved, strict=True):
         for above in _parents(real):
             if above in owners:
                 raise whole.clash(
@@ -154,8 +147,11 @@ def _check_data_dirs(whole: Whole) -> None:
                 )
 
 
-def _parents(path: str) -> Iterable[str]:
-    return (str(parent) for parent in Path(path).parents)
+def _parents(path: str) -> Iterator[str]:
+    """Give the directories above an absolute path, the nearest first."""
+    while (above := os.path.dirname(path)) != path:
+        path = above
+        yield path
 
 
 def _holds(outer: str, inner: str) -> bool:

@@ -132,7 +132,7 @@ def _read_token_file(value: Value, at: Place) -> Credential:
         content, status = read_bytes(file, str(file), _MAX_TOKEN_FILE)
     except UnreadableError as error:
         raise at.wrong(value.line, f"{file} {error.problem}", error.remedy) from None
-    check_secret_file(status, str(file), at.file, value.line, at.path, "a token")
+    check_secret_file(status, str(file), "a token", (at.file, value.line), at.path)
     text = content.decode("latin-1").strip("\r\n")
     if not tokens.is_token(text):
         raise at.wrong(

@@ -13,6 +13,7 @@ GATEWAY_TLS = (
     "TLS on the gateway's own port is not available yet; "
     "put tcp: here and terminate TLS in front of it"
 )
+MAX_SOCKET_PATH = 107
 _PATHS = {
     "ssl": {"privateKey", "certKey", "extraCertChain", "dhParameters"},
     "unix": {"address"},
@@ -67,7 +68,9 @@ class Endpoint:
             return False
         mine, others = _family(self), _family(other)
         wild = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
-        overlap = self.interface == other.interface or bool({self.interface, other.interface} & wild)
+        overlap = self.interface == other.interface or bool(
+            {self.interface, other.interface} & wild
+        )
         return mine == others and overlap
 
 
@@ -103,16 +106,17 @@ def _split(text: str) -> list[tuple[str | None, str]]:
 def _join(parts: list[tuple[str | None, str]]) -> str:
     return ":".join(
         # In an unnamed argument an equals sign would begin a value.
-        quoteStringArgument(value).replace("=", "\\=") if name is None else f"{name}={quoteStringArgument(value)}"
+        quoteStringArgument(value).replace("=", "\\=")
+        if name is None
+        else f"{name}={quoteStringArgument(value)}"
         for name, value in parts
     )
 
 
-def parse_endpoint(text: str, base: Path) -> Endpoint:
+def take_apart(text: str, base: Path) -> Endpoint:
     """Return a server endpoint string taken apart, relative paths taken from `base`.
 
-    Raises ValueError saying what would be right. Binds nothing; of `ssl:` it reads the
-    certificate, as it must be there when the listener starts.
+    Raises ValueError saying what would be right. Touches nothing; `check_endpoint` does.
     """
     parts = _split(text)
     start = 0
@@ -132,13 +136,22 @@ def parse_endpoint(text: str, base: Path) -> Endpoint:
         arguments[name] = value
     if kind == "ssl" and "privateKey" not in arguments:
         raise ValueError("an endpoint with privateKey= and certKey=")
-    changed = _join(parts)
     port = _port(arguments) if kind in _PORTED else None
-    if kind == "systemd":
-        _check_systemd(arguments)
-    else:
-        _check_by_twisted(changed)
-    return Endpoint(changed, kind, arguments, port)
+    return Endpoint(_join(parts), kind, arguments, port)
+
+
+def check_endpoint(endpoint: Endpoint) -> None:
+    """Refuse what Twisted cannot listen on. Raises ValueError saying what would be right.
+
+    Binds nothing; of `ssl:` it reads the certificate, as it must be there at the start.
+    """
+    if endpoint.kind == "systemd":
+        _check_systemd(endpoint.arguments)
+        return
+    address = endpoint.arguments.get("address", "")
+    if endpoint.kind == "unix" and len(os.fsencode(address)) > MAX_SOCKET_PATH:
+        raise ValueError(f"a socket's path of at most {MAX_SOCKET_PATH} bytes ({address})")
+    _check_by_twisted(endpoint.text)
 
 
 def _port(arguments: dict[str, str]) -> int:
@@ -163,11 +176,17 @@ def _check_by_twisted(text: str) -> None:
         # The parsers only keep the reactor for later.
         serverFromString(object(), text)
     except ImportError:
-        raise ValueError("an endpoint that this installation has (ssl: needs sqsuper[tls])") from None
+        raise ValueError(
+            "an endpoint that this installation has (ssl: needs sqsuper[tls])"
+        ) from None
     except OSError as error:
         named = f" {error.filename}" if error.filename else ""
-        raise ValueError(f"an endpoint whose files can be read ({error.strerror}:{named})") from None
-    except Exception as error:  # noqa: BLE001 - plug-in parsers raise what they like
+        raise ValueError(
+            f"an endpoint whose files can be read ({error.strerror}:{named})"
+        ) from None
+    except Exception as error:
+        if isinstance(error, TypeError):
+            raise ValueError("an endpoint whose arguments Twisted knows") from None
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"an endpoint that Twisted takes ({reason})") from None
 

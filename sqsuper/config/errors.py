@@ -6,15 +6,19 @@ import re
 
 import attrs
 
-# Control characters, line separators and surrogates would break or forge the one line.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 # Tokens turn up where they do not belong (as a key, as a tenant's name): never repeat one.
-_TOKEN = re.compile(r"pmb-v1-[!-~]{4,}|[0-9A-Za-z]{40,}")
+_TOKEN = re.compile(r"pmb-v1-[0-9A-Za-z-]{4,}|(?=[A-Za-z]*[0-9])[0-9A-Za-z]{40,}")
 
 
 def one_line(text: str) -> str:
     """Return `text` with what does not print escaped, so that it is one line."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(c: str) -> str:
+    return c.encode("unicode_escape").decode("ascii")
 
 
 def hide_tokens(text: str) -> str:

@@ -42,10 +42,14 @@ def load(path: Path) -> Config:
     config: Config = TOP.merge(main.root, at, before)
     ground = Ground(_defaults(main.root, at), config.data_root)
     admin = _admin_token(main.root, at)
+    if admin is not None:
+        config = attrs.evolve(
+            config, admin=attrs.evolve(config.admin, token_sha256=admin.token.sha256)
+        )
     entries: dict[str, Entry] = {}
     _take_tenants(main, at, ground, entries)
     if admin is not None and admin.plain is not None:
-        check_secret_file(main.status, shown, shown, admin.line, admin.key, "a plain token")
+        check_secret_file(main.status, shown, "a plain token", (shown, admin.line), admin.key)
     for included, included_shown in _included(config, at):
         document = read_document(included, included_shown)
         _refuse_other_keys(document)
@@ -94,15 +98,17 @@ def _take_tenants(document: Document, at: Place, ground: Ground, entries: dict[s
     root = document.root
     if "tenants" not in root.entries:
         return
-    before = len(entries)
     below = at.child("tenants", root.lines["tenants"])
-    read_tenants(root.entries["tenants"], below, document.source.path, ground, entries)
-    for entry in list(entries.values())[before:]:
+    given = root.entries["tenants"]
+    for entry in read_tenants(given, below, document.source.path, ground, entries):
         for credential in entry.credentials:
             if credential.plain is not None:
                 check_secret_file(
-                    document.status, at.file, at.file, credential.line, credential.key,
+                    document.status,
+                    at.file,
                     "plain tokens",
+                    (at.file, credential.line),
+                    credential.key,
                 )
                 return
 
@@ -126,9 +132,8 @@ def _included(config: Config, at: Place) -> list[tuple[Path, str]]:
     shown_base = os.path.dirname(at.file)
     names: set[str] = set()
     for pattern in config.include:
-        names.update(
-            os.path.normpath(name) for name in glob.iglob(pattern, root_dir=base, recursive=True)
-        )
+        _check_listable(pattern, base, shown_base)
+        names.update(os.path.normpath(name) for name in glob.iglob(pattern, root_dir=base))
         if len(names) > MAX_INCLUDED:
             file, line = at.places.get("include", (at.file, None))
             raise WrongValueError(
@@ -138,11 +143,12 @@ def _included(config: Config, at: Place) -> list[tuple[Path, str]]:
                 f"more than {MAX_INCLUDED} files match",
                 "put several tenants into one file",
             )
+    main = os.path.realpath(config.file)
     found: list[tuple[Path, str]] = []
     for name in sorted(names):
         shown = os.path.join(shown_base, name)
         real = os.path.realpath(base / name)
-        if real == os.path.realpath(config.file):
+        if real == main:
             continue
         if not real.startswith(real_base.rstrip(os.sep) + os.sep):
             raise UnreadableError(
@@ -155,6 +161,18 @@ def _included(config: Config, at: Place) -> list[tuple[Path, str]]:
         _check_regular(real, shown)
         found.append((Path(real), shown))
     return found
+
+
+def _check_listable(pattern: str, base: Path, shown_base: str) -> None:
+    """Refuse a directory that cannot be listed: its tenants would be missing without a word."""
+    fixed = os.path.dirname(pattern)
+    while glob.has_magic(fixed):
+        fixed = os.path.dirname(fixed)
+    directory = os.path.join(base, fixed)
+    if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
+        raise UnreadableError(
+            os.path.join(shown_base, fixed), None, "", "cannot be listed", "chmod u+rx it"
+        )
 
 
 def _check_regular(path: str, shown: str) -> None:

@@ -73,7 +73,12 @@ class Source:
     def malformed(
         self, line: int | None, problem: str, remedy: str = "", key: str = ""
     ) -> MalformedError:
-        """Return the error for a text that breaks the format's rules at `line`."""
+        """Return the error for a text that breaks the format's rules at `line`.
+
+        Parsers place the end of the text on the line behind it; told is the last one there is.
+        """
+        if line is not None:
+            line = min(line, max(1, len(self.text.splitlines())))
         return MalformedError(self.shown, line, key, problem, remedy)
 
     def too_deep(self, line: int | None) -> MalformedError:

@@ -25,6 +25,14 @@ class Account:
     gid: int
 
 
+@attrs.frozen
+class Owners:
+    """Whom a directory may belong to, and which groups may write in it."""
+
+    users: frozenset[int]
+    groups: frozenset[int]
+
+
 def account(name: str) -> Account | None:
     """Return the user of that name, or None when there is none."""
     if sys.platform == "win32":
@@ -54,16 +62,16 @@ def others_can(status: os.stat_result, group: int, everyone: int, ours: frozense
 
 
 def check_secret_file(
-    status: os.stat_result, file: str, where: str, line: int | None, key: str, what: str
+    status: os.stat_result, file: str, what: str, where: tuple[str, int | None], key: str
 ) -> None:
     """Refuse a file of secrets that others can read.
 
-    `file` is the file with the secret, `where`, `line` and `key` the setting that names or
-    holds it, `what` says what the secret is. Raises ExposedError.
+    `file` is the file with the secret, `what` says what that is, `where` (file and line) and
+    `key` are of the setting that names or holds it. Raises ExposedError.
     """
     if POSIX and others_can(status, stat.S_IRGRP, stat.S_IROTH, own_groups()):
         raise ExposedError(
-            where, line, key, f"{file} holds {what} and can be read by others", f"chmod 600 {file}"
+            *where, key, f"{file} holds {what} and can be read by others", f"chmod 600 {file}"
         )
 
 
@@ -86,19 +94,20 @@ def check_directories(config: Config, places: Places | None = None) -> None:
     if not POSIX:
         return
     known = {} if places is None else places
-    ours = {os.geteuid()}
-    _check("run_dir", config.run_dir, ours, own_groups(), config, known)
-    _check("data_root", config.data_root, ours, own_groups(), config, known)
+    ours = Owners(frozenset({os.geteuid()}), own_groups())
+    for key, directory in (("run_dir", config.run_dir), ("data_root", config.data_root)):
+        _check(key, directory, ours, place_of(known, key, str(config.file)))
     accounts: dict[str, Account | None] = {}
     for tenant in config.tenants:
-        owners, groups = ours, own_groups()
+        owners = ours
         user = tenant.settings.user
         if user is not None:
             if user not in accounts:
                 accounts[user] = account(user)
             if (found := accounts[user]) is not None:
-                owners, groups = ours | {found.uid}, groups | {found.gid}
-        _check(tenant_key(tenant.name, "data_dir"), tenant.data_dir, owners, groups, config, known)
+                owners = Owners(ours.users | {found.uid}, ours.groups | {found.gid})
+        key = tenant_key(tenant.name, "data_dir")
+        _check(key, tenant.data_dir, owners, place_of(known, key, str(config.file)))
 
 
 def tenant_key(name: str, key: str = "") -> str:
@@ -107,36 +116,25 @@ def tenant_key(name: str, key: str = "") -> str:
     return f"{path}.{key}" if key else path
 
 
-def _check(
-    key: str,
-    directory: Path,
-    owners: set[int],
-    groups: frozenset[int],
-    config: Config,
-    places: Places,
-) -> None:
+def _check(key: str, directory: Path, owners: Owners, where: tuple[str, int | None]) -> None:
     try:
         status = os.stat(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        # Below a file there can be no directory either, but that is for making it to tell.
+    except FileNotFoundError:
         return
     except OSError as error:
-        file, line = place_of(places, key, str(config.file))
         raise WrongValueError(
-            file, line, key, f"{directory} cannot be looked at: {error.strerror}"
+            *where, key, f"{directory} cannot be looked at: {error.strerror}"
         ) from None
-    file, line = place_of(places, key, str(config.file))
     if not stat.S_ISDIR(status.st_mode):
-        raise WrongValueError(file, line, key, f"{directory} is no directory", "name another one")
-    if status.st_uid not in owners:
+        raise WrongValueError(*where, key, f"{directory} is no directory", "name another one")
+    if status.st_uid not in owners.users:
         raise ExposedError(
-            file,
-            line,
+            *where,
             key,
             f"{directory} belongs to another user (uid {status.st_uid})",
-            f"chown {min(owners)} {directory}",
+            f"chown {os.geteuid()} {directory}",
         )
-    if others_can(status, stat.S_IWGRP, stat.S_IWOTH, groups):
+    if others_can(status, stat.S_IWGRP, stat.S_IWOTH, owners.groups):
         raise ExposedError(
-            file, line, key, f"{directory} can be written by others", f"chmod go-w {directory}"
+            *where, key, f"{directory} can be written by others", f"chmod go-w {directory}"
         )

@@ -7,6 +7,7 @@ Values that may be secret are never repeated in an error.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from difflib import get_close_matches
@@ -19,7 +20,12 @@ import attrs
 from sqsuper.config.errors import UnknownKeyError, WrongValueError
 from sqsuper.config.located import Kind, Mapping, Scalar, Sequence, Value, format_key
 from sqsuper.config.values import (
-    DURATION_FORM, MOMENT_FORM, SIZE_FORM, parse_duration, parse_moment, parse_size,
+    DURATION_FORM,
+    MOMENT_FORM,
+    SIZE_FORM,
+    parse_duration,
+    parse_moment,
+    parse_size,
 )
 
 T = TypeVar("T")
@@ -85,7 +91,7 @@ def describe_kind(value: Value) -> str:
         return "a list"
     if value.kind is Kind.NULL:
         return "null"
-    return value.kind.value
+    return str(value.kind.value)
 
 
 def describe(value: Value) -> str:
@@ -97,9 +103,11 @@ def describe(value: Value) -> str:
 
 
 def mapping(value: Value, at: Place, right: str = "a mapping (keys and values)") -> Mapping:
-    if not isinstance(value, Mapping):
-        raise at.not_right(value, right, secret=True)
-    return value
+    if isinstance(value, Mapping):
+        return value
+    if is_none(value):
+        raise at.wrong(value.line, f"must be {right}, not null", "remove the key, or write {}")
+    raise at.not_right(value, right, secret=True)
 
 
 def plain_text(right: str = "text", secret: bool = False, empty: bool = False) -> Reader[str]:
@@ -108,11 +116,12 @@ def plain_text(right: str = "text", secret: bool = False, empty: bool = False) -
     def read(value: Value, at: Place) -> str:
         if not isinstance(value, Scalar) or value.kind is Kind.NULL:
             raise at.not_right(value, right, secret)
-        if not isinstance(value.value, str):
+        if value.kind is not Kind.TEXT or not isinstance(value.value, str):
             shown = "this" if secret or not value.text else value.text
             quoted = "" if secret or not value.text else f': "{value.text}"'
             raise at.wrong(
-                value.line, f"must be {right}, but {shown} is read as {value.kind.value}",
+                value.line,
+                f"must be {right}, but {shown} is read as {value.kind.value}",
                 f"quote it{quoted}",
             )
         text = value.value
@@ -283,7 +292,12 @@ _path_text = plain_text("a path")
 
 def path(value: Value, at: Place) -> Path:
     """A path, relative ones taken from the configuration file's directory."""
-    return Path(at.base, _path_text(value, at))
+    text = _path_text(value, at)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise at.wrong(value.line, "the file system's encoding has no such path") from None
+    return Path(at.base, text)
 
 
 def argv(right: str, secret: bool = True) -> Reader[tuple[str, ...]]:
@@ -299,8 +313,6 @@ def argv(right: str, secret: bool = True) -> Reader[tuple[str, ...]]:
         return words
 
     return read
-
-
 
 
 def moment(value: Value, at: Place) -> datetime:

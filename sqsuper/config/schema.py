@@ -6,13 +6,19 @@ Defaults are the model's; the tables only say what a key may hold.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Mapping as ReadOnlyMapping
 from typing import Any
 
 import attrs
 
-from sqsuper.config.credentials import ADMIN_TOKENS, read_admin_token
-from sqsuper.config.endpoints import check_gateway_endpoint, parse_endpoint
+from sqsuper.config.credentials import ADMIN_TOKENS
+from sqsuper.config.endpoints import (
+    Endpoint,
+    check_endpoint,
+    check_gateway_endpoint,
+    take_apart,
+)
 from sqsuper.config.located import Value
 from sqsuper.config.model import (
     Coordinates,
@@ -116,14 +122,17 @@ class RateKey(Merging):
             found[key] = self.keys[key](item, at.child(key, given.lines[key]))
         for key in self.keys:
             if key not in found:
-                raise at.wrong(value.line, f"{key} is missing", "such as {per_second: 50, burst: 100}")
+                raise at.wrong(
+                    value.line, f"{key} is missing", "such as {per_second: 50, burst: 100}"
+                )
         return Rate(**found)
+
+
+_variable = plain_text("text", secret=True, empty=True)
 
 
 class EnvironmentKey(Merging):
     """Variables for the child, by name; in the names' order."""
-
-    _value = staticmethod(plain_text("text", secret=True, empty=True))
 
     def merge(
         self, value: Value, at: Place, before: tuple[tuple[str, str], ...]
@@ -142,19 +151,8 @@ class EnvironmentKey(Merging):
                     "this variable is set by sqsuper or would change how the child starts",
                     "choose another name",
                 )
-            found[name] = self._value(item, below)
+            found[name] = _variable(item, below)
         return tuple(sorted(found.items()))
-
-
-class AdminKey(Section):
-    """The admin section: its three ways to give the token become one digest."""
-
-    def merge(self, value: Value, at: Place, before: Any) -> Any:
-        given = mapping(value, at)
-        credential = read_admin_token(given, at)
-        changed = super().merge(value, at, before)
-        digest = None if credential is None else credential.token.sha256
-        return attrs.evolve(changed, token_sha256=digest)
 
 
 _argv_of_command = argv(COMMAND_FORM)
@@ -188,24 +186,29 @@ _endpoint_text = plain_text('an endpoint such as "tcp:1337:interface=127.0.0.1"'
 
 
 def _gateway_endpoint(value: Value, at: Place) -> str:
-    text = _endpoint_text(value, at)
-    try:
-        endpoint = parse_endpoint(text, at.base)
-    except ValueError as error:
-        raise at.not_right(value, str(error)) from None
-    try:
-        check_gateway_endpoint(endpoint)
-    except ValueError as error:
-        raise at.wrong(value.line, str(error)) from None
-    return endpoint.text
+    return _endpoint(value, at, check_gateway_endpoint)
 
 
 def _admin_endpoint(value: Value, at: Place) -> str:
+    return _endpoint(value, at, lambda _endpoint: None)
+
+
+def _endpoint(value: Value, at: Place, check: Callable[[Endpoint], None]) -> str:
+    """Return an endpoint string that `check` (ValueError: why not) and Twisted take."""
     text = _endpoint_text(value, at)
     try:
-        return parse_endpoint(text, at.base).text
+        endpoint = take_apart(text, at.base)
     except ValueError as error:
         raise at.not_right(value, str(error)) from None
+    try:
+        check(endpoint)
+    except ValueError as error:
+        raise at.wrong(value.line, str(error)) from None
+    try:
+        check_endpoint(endpoint)
+    except ValueError as error:
+        raise at.not_right(value, str(error)) from None
+    return endpoint.text
 
 
 def _listen(reader: Reader[str]) -> Reader[tuple[str, ...]]:
@@ -254,7 +257,7 @@ GATEWAY = Section(
         "access_log": optional(_access_log),
     }
 )
-ADMIN = AdminKey(
+ADMIN = Section(
     {
         "listen": _listen(_admin_endpoint),
         "hosts": listing(parsed(parse_host, "a host name"), "a list of host names"),

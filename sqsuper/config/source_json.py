@@ -55,7 +55,8 @@ class _Reader:
         try:
             text, self.at = scanstring(self.text, self.at + 1, True)
         except JSONDecodeError as error:
-            raise self.malformed(error.msg, error.pos) from None
+            problem = error.msg.removesuffix(" at").removesuffix(" starting")
+            raise self.malformed(problem, error.pos) from None
         return str(text)
 
     def value(self, path: str, depth: int, line: int | None = None) -> Value:

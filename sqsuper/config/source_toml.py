@@ -23,8 +23,7 @@ def read_toml(source: Source) -> Value:
         table = tomllib.loads(source.text)
     except RecursionError:
         raise source.too_deep(None) from None
-    except ValueError as error:
-        # The parser's own error, or int() on a number of thousands of digits.
+    except tomllib.TOMLDecodeError as error:
         told = str(error)
         found = _LINE.search(told)
         line = int(found[1]) if found else None
@@ -32,6 +31,9 @@ def read_toml(source: Source) -> Value:
             line = source.text.rstrip("\n").count("\n") + 1
         problem = _LINE.sub("", told).strip()
         raise source.malformed(line, f"not valid TOML: {problem}") from None
+    except ValueError:
+        # int() refuses thousands of digits.
+        raise source.malformed(None, "not valid TOML: a number has too many digits") from None
     return _located(source, table, 0)
 
 
@@ -43,6 +45,10 @@ def _located(source: Source, value: Any, depth: int) -> Value:
         return Mapping(entries, dict.fromkeys(entries), None)
     if isinstance(value, list):
         return Sequence([_located(source, item, depth + 1) for item in value], None)
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Scalar:
     if isinstance(value, bool):
         return Scalar(Kind.BOOL, value, str(value).lower(), None)
     if isinstance(value, int):

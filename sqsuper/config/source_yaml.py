@@ -39,6 +39,11 @@ _KINDS = {
 _MERGE = "tag:yaml.org,2002:merge"
 
 
+def _line(event: yaml.Event) -> int:
+    mark: Any = event.start_mark
+    return int(mark.line) + 1
+
+
 @attrs.define
 class _Open:
     """A mapping or sequence whose end has not come yet."""
@@ -52,7 +57,7 @@ class _Open:
 @attrs.define
 class _Builder:
     source: Source
-    resolver: Resolver = attrs.field(factory=Resolver)
+    resolver: Any = attrs.field(factory=Resolver)
     stack: list[_Open] = attrs.field(factory=list)
     root: Value | None = None
     documents: int = 0
@@ -67,7 +72,7 @@ class _Builder:
         return top.path if top.key is None else format_key(top.path, top.key)
 
     def malformed(self, event: yaml.Event, problem: str, remedy: str = "") -> MalformedError:
-        return self.source.malformed(event.start_mark.line + 1, problem, remedy, self.path())
+        return self.source.malformed(_line(event), problem, remedy, self.path())
 
     def take(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.ScalarEvent):
@@ -96,7 +101,7 @@ class _Builder:
             )
 
     def _open(self, event: yaml.CollectionStartEvent) -> None:
-        line = event.start_mark.line + 1
+        line = _line(event)
         if len(self.stack) >= MAX_DEPTH:
             raise self.source.too_deep(line)
         if self._expects_key():
@@ -117,7 +122,7 @@ class _Builder:
         tag = ""
         if event.implicit[0]:
             tag = self.resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
-        line = event.start_mark.line + 1
+        line = _line(event)
         kind = _KINDS.get(tag, Kind.TEXT)
         if self._expects_key():
             self._key(event, tag, kind, line)
@@ -136,15 +141,13 @@ class _Builder:
 
     def _expects_key(self) -> bool:
         return bool(
-            self.stack
-            and isinstance(self.stack[-1].value, Mapping)
-            and self.stack[-1].key is None
+            self.stack and isinstance(self.stack[-1].value, Mapping) and self.stack[-1].key is None
         )
 
     def _key(self, event: yaml.ScalarEvent, tag: str, kind: Kind, line: int) -> None:
         top = self.stack[-1]
-        assert isinstance(top.value, Mapping)  # noqa: S101 - what _expects_key saw
-        key = event.value
+        assert isinstance(top.value, Mapping)
+        key = str(event.value)
         if tag == _MERGE:
             raise self.malformed(event, "merge keys (<<) are not allowed", "write the keys out")
         top.key, top.key_line = key, line

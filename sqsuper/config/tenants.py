@@ -35,13 +35,13 @@ class Ground:
 
 def read_tenants(
     value: Value, at: Place, file: Path, ground: Ground, known: dict[str, Entry]
-) -> None:
-    """Add the tenants of one file (absolute path `file`) to `known`, in the file's order.
+) -> list[Entry]:
+    """Add the tenants of one file (absolute path `file`) to `known`; return them in its order.
 
     Raises ConfigError, also for a name that is in `known` already.
     """
     if isinstance(value, Scalar) and value.kind is Kind.NULL:
-        return
+        return []
     given = mapping(value, at, "a mapping of names to tenants")
     for name, item in given.entries.items():
         line = given.lines[name]
@@ -61,6 +61,7 @@ def read_tenants(
                 owner=name,
             )
         known[name] = _read_tenant(name, item, below, Origin(file, line), ground)
+    return [known[name] for name in given.entries]
 
 
 def _where(entry: Entry) -> str:

@@ -25,6 +25,7 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+_TOKEN_NAME = re.compile(r"pmb-v1-[0-9a-f-]{16,}", re.ASCII)
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -152,6 +153,8 @@ def parse_tenant_name(value: str) -> str:
     """Return the name as it is."""
     if _NAME.fullmatch(value) is None:
         raise ValueError("1 to 63 of a-z 0-9 - _ . beginning with a letter or digit")
+    if _TOKEN_NAME.fullmatch(value):
+        raise ValueError("shown in logs and pages, so never a token")
     return value
 
 

@@ -53,7 +53,10 @@ def _all(whole: Whole) -> Iterator[tuple[str, str]]:
                 continue
             plain.setdefault(entry.file, []).append(credential.key)
             if credential.plain < SHORT:
-                yield credential.key, f"the token is short ({credential.plain} bytes); make a new one"
+                yield (
+                    credential.key,
+                    f"the token is short ({credential.plain} bytes); make a new one",
+                )
         for key, text in _settings(tenant.settings):
             yield _stands(whole, tenant_key(tenant.name), key), text
     for keys in plain.values():
