@@ -52,15 +52,11 @@ class Launch:
         self._twistd = twistd
         self._at_exit = at_exit
         self._exit_now = exit_now
+        self._told = False
         self._pipe: int | None = None
         self._stderr: int | None = None
         with suppress(OSError):  # a caller may have closed it
             self._stderr = os.dup(2)
-
-    @property
-    def open(self) -> bool:
-        """Whether no outcome was told yet."""
-        return self._stderr is not None or self._pipe is not None
 
     def hold(self) -> None:
         """Take twistd's status pipe, so that twistd does not report a success too early."""
@@ -70,6 +66,7 @@ class Launch:
 
     def succeeded(self) -> None:
         """Tell that the service is up: twistd's parent, if there is one, ends with status 0."""
+        self._told = True
         self._close_stderr()
         self._answer(b"0")
 
@@ -78,11 +75,22 @@ class Launch:
 
         twistd's parent learns of it only then, when this process has cleaned up behind itself.
         """
+        if self._told:
+            return
+        self._told = True
         if self._stderr is not None:
             with suppress(OSError):
                 os.write(self._stderr, f"sqsuper: {line}\n".encode(errors="backslashreplace"))
         self._close_stderr()
         self._at_exit(self._exit)
+
+    def killed(self) -> None:
+        """Tell at once what would be told when this process ends: a signal will end it.
+
+        twistd then kills itself, without what Python does at its exit, and its parent would
+        wait for ever: it keeps its own end of the pipe open for writing.
+        """
+        self._answer(SEE_ABOVE)
 
     def _exit(self) -> None:
         self._answer(SEE_ABOVE)
@@ -161,8 +169,9 @@ class Tree(Service):
             except Exception:
                 log.failure("stopping {part} failed", part=part)
         self._begun.clear()
-        if self._launch.open:
-            self._launch.failed("stopped before it was up")
+        self._launch.failed("stopped before it was up")
+        if getattr(self._reactor, "_exitSignal", None) is not None:
+            self._launch.killed()
 
     @inlineCallbacks
     def _start(self) -> Any:

@@ -42,12 +42,13 @@ Run it in the foreground, logging to the terminal, until Ctrl-C:
 
 or as a daemon, with a pid file and a log file:
 
-  twistd --pidfile=sqsuper.pid --logfile=sqsuper.log sqsuper -c conf/tenants.yaml
-  kill $(cat sqsuper.pid)
+  twistd --pidfile=sq.pid --logfile=sq.log sqsuper -c conf/tenants.yaml
+  kill $(cat sq.pid)
 
 twistd's own options stand before the word "sqsuper":
   -n, --nodaemon     stay in the foreground (a service manager wants this)
-      --pidfile=     where the process id goes (default ./twistd.pid; empty: none)
+      --pidfile=     where the process id goes (default ./twistd.pid; empty:
+                     nowhere)
   -l, --logfile=     where the log goes (default: the terminal with -n, else
                      ./twistd.log)
 `twistd --help` lists the rest. With a broken configuration it ends with status
@@ -72,7 +73,7 @@ class Options(usage.Options):
     print pages and end with status 0 after a UsageError.
     """
 
-    synopsis = "Usage: twistd [twistd options] sqsuper [-c FILE]"
+    synopsis = "[-c FILE]"
     longdesc = (
         "sqsuper makes a service for several tenants of SQ, the phext database: it runs one"
         " SQ process a tenant, checks each request's token at one port, and relays the bytes"
@@ -82,6 +83,9 @@ class Options(usage.Options):
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.yaml")})
 
     configuration: Config
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def getUsage(self, width: int | None = None) -> str:
         return f"{super().getUsage(width)}\n{HELP}"
@@ -158,7 +162,8 @@ def explain(error: Exception) -> str | None:
     """Return the operator's line for an error that ends the start, or None for a defect."""
     if isinstance(error, CannotListenError):
         reason = getattr(error.socketError, "strerror", None) or error.socketError
-        where = f"{error.interface or '*'}:{error.port}" if error.interface else str(error.port)
+        host = f"[{error.interface}]" if ":" in (error.interface or "") else error.interface
+        where = f"{host}:{error.port}" if host else str(error.port)
         return f"cannot listen on {where}: {reason}{_holder(error.port)}"
     if isinstance(error, SupervisorError):
         return str(error)

@@ -114,6 +114,7 @@ class Running:
     process: subprocess.Popen[bytes]
     directory: Path
     port: int
+    _closed: bool = False
 
     @property
     def url(self) -> str:
@@ -176,7 +177,10 @@ class Running:
         return self.process.wait(timeout)
 
     def close(self) -> None:
-        """End it, if it runs, and fail when it leaves anything behind."""
+        """End it, if it runs, and fail when it leaves anything behind. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         stopped_here = self.process.poll() is None
         try:
             if stopped_here:

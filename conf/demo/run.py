@@ -108,7 +108,7 @@ def token_of(name: str) -> str:
         token = yaml.safe_load(file.read_text())["tenants"][name]["tokens"][0]
         if isinstance(token, str):
             return token
-    return f"<{name}'s-token>"
+    return f"'<{name}, whose token only its owner knows>'"
 
 
 def address(config: Config) -> tuple[str, int]:

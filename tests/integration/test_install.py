@@ -108,12 +108,14 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     shutil.rmtree(tmp_path / "venv")
 
 
-def test_the_wheel_holds_the_package_and_the_plugin_and_no_part_of_twisted(wheel: Path) -> None:
+def test_the_wheel_holds_the_package_and_the_plugin_and_no_part_of_twisted(
+    wheel: Path, checkout: Path
+) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     sources = {
-        str(file.relative_to(ROOT))
-        for file in (ROOT / "sqsuper").rglob("*")
+        str(file.relative_to(checkout))
+        for file in (checkout / "sqsuper").rglob("*")
         if file.suffix == ".py" or file.name == "py.typed"
     }
     assert names == sources | {"twisted/plugins/sqsuper_plugin.py"}

@@ -50,6 +50,7 @@ class Reactor:
         self.calls: list[Callable[[], object]] = []
         self.stops = 0
         self.running = True
+        self._exitSignal: int | None = None
 
     def callWhenRunning(self, call: Callable[[], object]) -> None:
         self.calls.append(call)
@@ -248,6 +249,23 @@ def test_a_stop_before_all_is_up_is_no_success(world: World) -> None:
     assert world.told().count("\n") == 1
     assert world.exit() == 1
     assert answer(world).startswith(b"1 ")
+
+
+def test_a_start_that_a_signal_ends_is_told_before_twistd_kills_itself(world: World) -> None:
+    world.first.starting = Deferred()
+    world.start()
+    world.reactor._exitSignal = 15
+    world.tree.stopService()
+    assert answer(world).startswith(b"1 ")
+    assert world.told().count("\n") == 1
+
+
+def test_only_the_first_outcome_is_told(world: World) -> None:
+    world.first.starting = OSError("no")
+    world.start()
+    world.tree.stopService()
+    assert world.told() == "sqsuper: no\n"
+    assert len(world.at_exit) == 1
 
 
 def test_a_reactor_that_already_stops_is_no_trouble(world: World) -> None:
