@@ -21,7 +21,7 @@ from sqsuper.engine.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     # device, inode, size, time of change: differ when a file is another one or was changed
     Signature = tuple[int, int, int, int]
@@ -30,6 +30,7 @@ LOCK_SECONDS = 5.0
 _LOCK_PAUSE = 0.05
 _READ_BYTES = 1 << 20
 _WRITE_BYTES = 1 << 20
+_STREAM_BYTES = 1 << 16
 _SUFFIX = names.SUFFIX.encode()
 # Side files of ours: no phext's name begins with a dot.
 _SIDE_PREFIX = b".sqsuper-"
@@ -146,6 +147,25 @@ class DataDirectory:
                 raise ForbiddenNameError from None
             raise ReadError(name, error.errno, _why(error)) from None
 
+    def stream(self, place: bytes, expected: Signature) -> Iterator[bytes] | None:
+        """Return a file's bytes in pieces, or None if its signature is not `expected`.
+
+        The file is open until the iterator ends or is dropped.
+        """
+        try:
+            with _Parent(self, place) as (directory, filename):
+                fd = self._disk.open_read(filename, directory)
+        except OSError:
+            return None
+        try:
+            same = signature(self._disk.fstat(fd)) == expected
+        except OSError:
+            same = False
+        if not same:
+            self._disk.close(fd)
+            return None
+        return _Pieces(self._disk, fd)
+
     def signature(self, place: bytes) -> Signature | None:
         """Return the signature of the file at a place, or None if it cannot be had."""
         try:
@@ -204,12 +224,11 @@ class DataDirectory:
         try:
             if not entry.is_symlink():
                 return entry.is_file(follow_symlinks=False)
-            return self.read_only_status(name, self.place(name))
+            return self._is_file(self.place(name))
         except (OSError, ForbiddenNameError, ReadError):
             return False
 
-    def read_only_status(self, name: str, place: bytes) -> bool:
-        """Whether there is a regular file at a place."""
+    def _is_file(self, place: bytes) -> bool:
         with _Parent(self, place) as (directory, filename):
             return stat.S_ISREG(self._disk.lstat(filename, directory).st_mode)
 
@@ -237,13 +256,20 @@ class DataDirectory:
         temporary = self._side_name()
         fd = disk.create(temporary, directory)
         kept = None
+        existed = True
         try:
             try:
                 self._write_all(fd, pieces)
                 disk.fsync(fd)
             finally:
                 disk.close(fd)
-            kept = self._keep(filename, directory)
+            kept = self._side_name()
+            try:
+                disk.link(filename, kept, directory)
+            except FileNotFoundError:
+                kept, existed = None, False
+            except OSError:
+                kept = None  # a file system without a second name for a file
             disk.rename(temporary, filename, directory)
         except BaseException:
             with suppress(OSError):
@@ -256,10 +282,10 @@ class DataDirectory:
             disk.fsync(directory)
         except BaseException:
             # Nobody can tell which of the two a crash would leave: back to the old one.
-            if kept is None:
-                disk.unlink(filename, directory)
-            else:
+            if kept is not None:
                 disk.rename(kept, filename, directory)
+            elif not existed:
+                disk.unlink(filename, directory)
             raise
         if kept is not None:
             with suppress(OSError):
@@ -270,14 +296,6 @@ class DataDirectory:
             view = memoryview(piece)
             while view:
                 view = view[self._disk.write(fd, view[:_WRITE_BYTES]) :]
-
-    def _keep(self, filename: bytes, directory: int) -> bytes | None:
-        kept = self._side_name()
-        try:
-            self._disk.link(filename, kept, directory)
-        except FileNotFoundError:
-            return None
-        return kept
 
     def _side_name(self) -> bytes:
         self._counter += 1
@@ -339,6 +357,34 @@ class _Parent:
         self._directory._close_all(self._opened)
 
 
+class _Pieces:
+    """An open file's bytes. Not a generator: one never begun would not close the file."""
+
+    __slots__ = ("_disk", "_fd")
+
+    def __init__(self, disk: Disk, fd: int) -> None:
+        self._disk = disk
+        self._fd = fd
+
+    def __iter__(self) -> _Pieces:
+        return self
+
+    def __next__(self) -> bytes:
+        piece = self._disk.read(self._fd, _STREAM_BYTES) if self._fd >= 0 else b""
+        if not piece:
+            self.close()
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._disk.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def signature(status: os.stat_result) -> Signature:
     """Return what tells a file's states apart."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
@@ -346,28 +392,3 @@ def signature(status: os.stat_result) -> Signature:
 
 def _why(error: OSError) -> str:
     return error.strerror or type(error).__name__
-
-
-def utf8_fault(data: bytes) -> int | None:
-    """Return the offset of the first byte that is not UTF-8, or None.
-
-    Looks at pieces, so that no second copy of a large text is made.
-    """
-    from codecs import utf_8_decode  # noqa: PLC0415
-
-    if data.isascii():
-        return None
-    position = 0
-    view = memoryview(data)
-    while position < len(data):
-        piece = view[position : position + _READ_BYTES]
-        last = position + len(piece) >= len(data)
-        try:
-            _text, used = utf_8_decode(piece, "strict", last)
-        except UnicodeDecodeError as error:
-            return position + error.start
-        position += used
-    return None
-
-
-__all__ = ["DataDirectory", "File", "utf8_fault"]

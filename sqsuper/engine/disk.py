@@ -87,8 +87,8 @@ class Disk:
 
     def scan(self, path: str | bytes | int) -> Iterator[os.DirEntry[str]]:
         """Iterate over a directory's entries."""
-        with os.scandir(path) as entries:  # type: ignore[type-var]
-            yield from entries  # type: ignore[misc]
+        with os.scandir(path) as entries:
+            yield from entries
 
     def lock(self, fd: int) -> None:
         """Take an exclusive lock, or raise BlockingIOError."""
@@ -98,3 +98,17 @@ class Disk:
     def close(self, fd: int) -> None:
         """Close."""
         os.close(fd)
+
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        """Write at an offset, and return how much was written."""
+        if hasattr(os, "pwrite"):
+            return os.pwrite(fd, data, offset)
+        os.lseek(fd, offset, os.SEEK_SET)  # pragma: no cover  # Windows
+        return os.write(fd, data)  # pragma: no cover
+
+    def fdatasync(self, fd: int) -> None:
+        """Make a file's data durable, and of its metadata what reading them back needs."""
+        if hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:  # pragma: no cover  # macOS, Windows
+            os.fsync(fd)

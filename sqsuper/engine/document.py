@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _weakref import ref  # what weakref is made of, without its start time
 from bisect import bisect_left
 
 from sqsuper.engine import phext
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class Snapshot:
     """A document at one moment: `keys` ascending, `scrolls` by key. Never changed."""
 
-    __slots__ = ("keys", "scrolls")
+    __slots__ = ("__weakref__", "keys", "scrolls")
 
     def __init__(self, keys: Sequence[int], scrolls: Mapping[int, bytes]) -> None:
         self.keys = keys
@@ -39,7 +40,8 @@ class Document:
         """Read `text`, which is UTF-8."""
         self._scrolls = phext.explode(text)
         self._keys = sorted(self._scrolls)
-        self._snapshot: Snapshot | None = None
+        # Weak: a change copies only while somebody still reads.
+        self._snapshot: ref[Snapshot] | None = None
         self.length = phext.imploded_length(self._keys, self._scrolls)
         """The canonical form's length in bytes."""
 
@@ -52,17 +54,23 @@ class Document:
 
     def snapshot(self) -> Snapshot:
         """Return the document as it is now. Those of one version are one object."""
-        if self._snapshot is None:
-            self._snapshot = Snapshot(self._keys, self._scrolls)
-        return self._snapshot
+        snapshot = None if self._snapshot is None else self._snapshot()
+        if snapshot is None:
+            snapshot = Snapshot(self._keys, self._scrolls)
+            self._snapshot = ref(snapshot)
+        return snapshot
+
+    def pieces(self) -> Iterator[bytes]:
+        """Iterate over the canonical form; the document must not change meanwhile."""
+        return phext.implode_pieces(self._keys, self._scrolls)
 
     def apply(self, changes: Mapping[int, bytes]) -> dict[int, bytes]:
         """Set scrolls (an empty text removes one) and return what undoes it by `apply`."""
-        if self._snapshot is not None:
+        if self._snapshot is not None and self._snapshot() is not None:
             # Readers of the old version keep their dict and list.
             self._scrolls = dict(self._scrolls)
             self._keys = list(self._keys)
-            self._snapshot = None
+        self._snapshot = None
         scrolls, keys = self._scrolls, self._keys
         undo = {}
         for key, text in changes.items():

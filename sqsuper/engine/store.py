@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sqsuper.engine.directory import DataDirectory, utf8_fault
-from sqsuper.engine.document import Document, Snapshot
+from sqsuper.engine.directory import DataDirectory
+from sqsuper.engine.document import Document
 from sqsuper.engine.errors import (
     EngineError,
     NotUtf8FileError,
@@ -11,12 +11,14 @@ from sqsuper.engine.errors import (
     PhextTooLargeError,
     ReadError,
 )
+from sqsuper.engine.utf8 import utf8_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqsuper.engine.directory import File, Signature
+    from sqsuper.engine.document import Snapshot
 
 DEFAULT_MAX_LOADED = 64
 # How old a measure of the directory may be while the quota is not near.
@@ -87,6 +89,11 @@ class Store:
         """How many documents are in memory."""
         return len(self._by_place)
 
+    def check(self, name: str) -> None:
+        """Raise what reading phext `name` would, without reading more than its place."""
+        if name not in self._by_name:
+            self._directory.place(name)
+
     def get(self, name: str, key: int) -> bytes:
         """Return a scroll's text; empty when there is none."""
         return self._open(name).document.get(key)
@@ -95,16 +102,18 @@ class Store:
         """Return a phext as it is now; an absent one is empty."""
         return self._open(name).document.snapshot()
 
-    def own_text(self, name: str) -> bytes | None:
-        """Return the file's own bytes if they are not the canonical form and still stand.
+    def own_text(self, name: str) -> tuple[int, Iterator[bytes]] | None:
+        """Return length and pieces of the file's own bytes, while they are not the canonical
+        form and the file is as it was loaded.
 
         None: the snapshot says it all.
         """
         loaded = self._open(name)
         if loaded.own is None:
             return None
-        file = self._directory.read(name, loaded.place)
-        return file.data if file is not None and file.signature == loaded.own else None
+        pieces = self._directory.stream(loaded.place, loaded.own)
+        # The size stands in the signature.
+        return None if pieces is None else (loaded.own[2], pieces)
 
     def load(self, name: str) -> None:
         """Read the file again, whatever is in memory."""
@@ -128,9 +137,7 @@ class Store:
             if self._is_stored(loaded, undo):
                 return
             self._check_size(name, loaded, before)
-            # Not by the snapshot: a later change would have to copy for it.
-            snapshot = Snapshot(document._keys, document._scrolls)
-            self._directory.replace(name, loaded.place, snapshot.pieces())
+            self._directory.replace(name, loaded.place, document.pieces())
         except BaseException:
             document.apply(undo)
             raise
@@ -147,11 +154,13 @@ class Store:
         """Add up all phexts that can be read. Raises DirectoryError."""
         scrolls = length = phexts = 0
         measured = {}
+        seen = set()
         for name in self.names():
             try:
                 place = self._directory.place(name)
-                if place in measured:
+                if place in seen:
                     continue
+                seen.add(place)
                 loaded = self._by_place.get(place)
                 if loaded is not None:
                     count, size = len(loaded.document), loaded.document.length

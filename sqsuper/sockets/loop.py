@@ -239,7 +239,12 @@ class _Selectors:
         import selectors  # noqa: PLC0415  # only where there is no epoll
 
         # Not the default: that would be epoll where this one is forced.
-        self._selector = getattr(selectors, "KqueueSelector", selectors.SelectSelector)()
+        best = (
+            getattr(selectors, "KqueueSelector", None)
+            or getattr(selectors, "PollSelector", None)
+            or selectors.SelectSelector
+        )
+        self._selector: selectors.BaseSelector = best()
         self._read = selectors.EVENT_READ
         self._write = selectors.EVENT_WRITE
         self._idle: set[int] = set()
@@ -273,6 +278,7 @@ class _Selectors:
             self._selector.unregister(fd)
 
     def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
+        # Poll counts in whole milliseconds and rounds up: nothing comes too early.
         ready = self._selector.select(None if timeout < 0 else timeout)
         return [
             (key.fd, (_IN if events & self._read else 0) | (_OUT if events & self._write else 0))

@@ -1,0 +1,275 @@
+"""The engine as a program: `python -m sqsuper.engine host PORT --key KEY --data-dir DIR`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+
+import sqsuper
+from sqsuper.engine import options as command_line
+from sqsuper.engine.api import API_VERSION, Api
+from sqsuper.engine.control import Control, ControlError, Report
+from sqsuper.engine.coordinates import Reading
+from sqsuper.engine.directory import DataDirectory
+from sqsuper.engine.errors import DirectoryError
+from sqsuper.engine.keyring import Keyring
+from sqsuper.engine.server import Server
+from sqsuper.engine.service import Limits
+from sqsuper.engine.store import Store
+from sqsuper.sockets import Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from sqsuper.engine.options import Options
+
+BACKLOG = 1024
+
+
+def main(argv: list[str]) -> int:
+    """Run the engine until it is told to stop, and return the exit status.
+
+    `argv`: without the program's name. 0: stopped as told; 1: could not start, with one
+    line on standard error; 2: wrong usage.
+    """
+    if argv and argv[0] in ("--help", "-h", "help"):
+        sys.stdout.write(command_line.USAGE)
+        return 0
+    if argv and argv[0] in ("version", "--version"):
+        sys.stdout.write(f"sqsuper {sqsuper.__version__} (SQ API {API_VERSION})\n")
+        return 0
+    try:
+        if not argv or argv[0] != "host":
+            raise command_line.UsageError("a command is missing: host, version or --help")
+        options = command_line.parse(argv[1:])
+    except command_line.UsageError as error:
+        _complain(f"{error} (see --help)")
+        return 2
+    os.umask(0o077)
+    _ignore_signals()
+    try:
+        _check_pipes(options)
+        sockets = _sockets(options)
+        directory = _directory(options)
+    except (DirectoryError, OSError) as error:
+        _complain(str(error))
+        return 1
+    try:
+        return Engine(options, sockets, directory).run()
+    finally:
+        directory.close()
+
+
+class Engine:
+    """One engine: everything wired together, around one loop."""
+
+    def __init__(
+        self, options: Options, sockets: list[socket.socket], directory: DataDirectory
+    ) -> None:
+        """`sockets` listen already; `directory` is locked."""
+        _set_limits()
+        self._loop = Loop()
+        self._options = options
+        self._sockets = sockets
+        self._report = Report(options.report_fd)
+        self._status = 0
+        self._serving = False
+        self._stopping = False
+        store = Store(
+            directory,
+            clock=time.monotonic,
+            max_loaded=options.max_loaded,
+            max_phext=options.max_phext,
+            quota=options.quota,
+        )
+        self._server = Server(
+            self._loop,
+            Api(store, Reading(options.lenient), options.name),
+            Limits(
+                max_head_bytes=options.max_head_bytes,
+                max_body_bytes=options.max_body_bytes,
+                head_timeout=options.head_timeout,
+                idle_timeout=options.idle_timeout,
+                body_timeout=options.body_timeout,
+                body_rate=options.body_rate,
+                send_timeout=options.send_timeout,
+            ),
+            wall_clock=time.time,
+            max_connections=options.max_connections,
+            wrong_tokens_per_minute=options.wrong_tokens_per_minute,
+        )
+
+    def run(self) -> int:
+        """Serve until a signal or the control pipe's end, and return the exit status."""
+        wakeup = _Signals(self._loop, self._stop)
+        if self._options.control_fd is not None:
+            Control(
+                self._loop,
+                self._options.control_fd,
+                self._options.name,
+                opened=self._serve,
+                ended=self._loop.stop,
+                failed=self._control_failed,
+            )
+        elif self._options.key is not None:
+            self._serve(Keyring(self._options.name, self._options.key))
+        try:
+            self._loop.run()
+        finally:
+            self._server.close()
+            wakeup.close()
+            self._loop.close()
+        return self._status
+
+    def _serve(self, keyring: Keyring) -> None:
+        self._serving = True
+        for sock in self._sockets:
+            self._server.serve(sock, keyring)
+        if self._options.port is not None:
+            host, port = self._sockets[0].getsockname()
+            sys.stdout.write(f"serving on http://{host}:{port}/api/v2/\n")
+            sys.stdout.flush()
+        self._report.ready()
+
+    def _stop(self) -> None:
+        if self._stopping or not self._serving:
+            self._loop.stop()
+            return
+        self._stopping = True
+        self._server.stop(self._loop.stop)
+
+    def _control_failed(self, error: ControlError) -> None:
+        _complain(str(error))
+        if not self._serving:
+            self._status = 1
+            self._loop.stop()
+
+
+class _Signals:
+    """Turns SIGTERM and SIGINT into a call in the loop."""
+
+    def __init__(self, loop: Loop, stop: Callable[[], None]) -> None:
+        self._loop = loop
+        self._stop = stop
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._old = {
+            number: signal.signal(number, _note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        loop.register(self._read, self)
+
+    def readable(self) -> None:
+        """Take signals (for the loop)."""
+        for number in os.read(self._read, 64):
+            if number in self._old:
+                self._stop()
+
+    def writable(self) -> None:
+        """Never asked for."""
+
+    def hung_up(self) -> None:
+        """Never: both ends are ours."""
+
+    def close(self) -> None:
+        """Give the signals back."""
+        self._loop.unregister(self._read)
+        signal.set_wakeup_fd(self._old_fd)
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        os.close(self._read)
+        os.close(self._write)
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    # Its number is in the wakeup pipe already.
+    pass
+
+
+def _check_pipes(options: Options) -> None:
+    pipes = (("--control-fd", options.control_fd), ("--report-fd", options.report_fd))
+    for option, fd in pipes:
+        if fd is not None:
+            try:
+                os.fstat(fd)
+            except OSError as error:
+                raise OSError(f"{option} {fd}: {error.strerror}") from None
+
+
+def _sockets(options: Options) -> list[socket.socket]:
+    if options.port is None:
+        return [_inherited(fd) for fd in options.listen_fds]
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(("127.0.0.1", options.port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise OSError(f"port {options.port}: {error.strerror}") from None
+    return [sock]
+
+
+def _inherited(fd: int) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=fd)
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.detach()
+            raise OSError(f"--listen-fd {fd}: not a listening socket")
+    except OSError as error:
+        raise OSError(
+            f"--listen-fd {fd}: {error.strerror}" if error.strerror else str(error)
+        ) from None
+    return sock
+
+
+def _directory(options: Options) -> DataDirectory:
+    try:
+        os.makedirs(options.data_dir, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise DirectoryError(f"data directory {options.data_dir}: {error.strerror}") from None
+    directory = DataDirectory(options.data_dir)
+    try:
+        directory.lock()
+    except DirectoryError:
+        directory.close()
+        raise
+    return directory
+
+
+def _ignore_signals() -> None:
+    # Python's own habit, whatever the parent left: a lost client is EPIPE, a file past its
+    # limit is EFBIG.
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _set_limits() -> None:
+    try:
+        import resource  # noqa: PLC0415  # not on every platform
+    except ImportError:
+        return
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A core file would hold key and tokens' digests, and users' texts.
+    for limit, values in ((resource.RLIMIT_NOFILE, (hard, hard)), (resource.RLIMIT_CORE, (0, 0))):
+        try:
+            resource.setrlimit(limit, values)
+        except (OSError, ValueError):
+            continue
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"sqsuper.engine: {line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

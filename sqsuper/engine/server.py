@@ -1,0 +1,193 @@
+"""Listening sockets, their connections, the sweep over deadlines, and the end of it all."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from sqsuper.engine.exchange import Exchange
+from sqsuper.engine.guesses import DEFAULT_PER_MINUTE, Guesses
+from sqsuper.engine.service import Service
+from sqsuper.http1 import answers
+from sqsuper.sockets import Listener
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqsuper.engine.api import Api
+    from sqsuper.engine.keyring import Keyring
+    from sqsuper.engine.service import Limits
+    from sqsuper.sockets import Loop
+
+DEFAULT_MAX_CONNECTIONS = 10_000
+STOP_SECONDS = 5.0
+_EXHAUSTED_SECONDS = 60.0
+
+
+class Server:
+    """Serves one API on any number of listening sockets, in one loop.
+
+    `max_connections`: over it a connection gets 503 and is closed unread.
+    `wrong_tokens_per_minute`: over it an address' unknown tokens get 429. `wall_clock`: Unix
+    seconds. `log`: takes one line.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        api: Api,
+        limits: Limits,
+        *,
+        wall_clock: Callable[[], float],
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        wrong_tokens_per_minute: int = DEFAULT_PER_MINUTE,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._api = api
+        self._limits = limits
+        self._wall_clock = wall_clock
+        self._max_connections = max_connections
+        # One count for all ports: an address is the same client on each.
+        self._guesses = Guesses(wrong_tokens_per_minute)
+        self._log = _print_line if log is None else log
+        self._listeners: list[Listener] = []
+        self._services: list[Service] = []
+        self._exchanges: set[Exchange] = set()
+        self._count = 0
+        self._exhausted_at: float | None = None
+        self._stopped: Callable[[], None] | None = None
+        times = (
+            limits.head_timeout,
+            limits.idle_timeout,
+            limits.body_timeout,
+            limits.send_timeout,
+            answers.LINGER_SECONDS,
+        )
+        shortest = min(seconds for seconds in times if seconds is not None)
+        loop.every(min(1.0, max(0.05, shortest / 4)), self._sweep)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._exchanges)
+
+    def serve(self, sock: socket.socket, keyring: Keyring) -> None:
+        """Accept on `sock`, which listens already.
+
+        A Unix socket is the gateway's: it takes the key alone, and the gateway keeps the
+        times. Any other is the tenant's own port: it takes the tenant's tokens too.
+        """
+        unix = sock.family == getattr(socket, "AF_UNIX", None)
+        service = Service(
+            self._loop,
+            self._api,
+            self._limits.without_timeouts() if unix else self._limits,
+            keyring.lookup_key if unix else keyring.lookup,
+            wall_clock=self._wall_clock,
+            closed=self._closed,
+            report=self._report,
+            guesses=self._guesses,
+        )
+        self._services.append(service)
+
+        def accepted(connected: socket.socket) -> None:
+            address = None
+            if not unix:
+                try:
+                    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    address = str(connected.getpeername()[0])
+                except OSError:
+                    connected.close()  # gone again
+                    return
+            self._accepted(connected, service, address)
+
+        self._listeners.append(Listener(self._loop, sock, accepted, self._exhausted))
+
+    def stop(self, stopped: Callable[[], None], grace: float = STOP_SECONDS) -> None:
+        """Accept nothing more, let requests under way end, then call `stopped` once.
+
+        What lasts longer than `grace` seconds is cut.
+        """
+        if self._stopped is not None:
+            return
+        self._stopped = stopped
+        for listener in self._listeners:
+            listener.close()
+        for service in self._services:
+            service.stopping = True
+        # In the next turn: what the kernel holds already is no idle connection.
+        self._loop.after(0.0, self._end_idle)
+        self._loop.after(grace, self.close)
+
+    def close(self) -> None:
+        """End everything at once."""
+        for listener in self._listeners:
+            listener.close()
+        for exchange in list(self._exchanges):
+            exchange.abort()
+
+    def _end_idle(self) -> None:
+        for exchange in list(self._exchanges):
+            exchange.stop()
+        self._check_stopped()
+
+    def _check_stopped(self) -> None:
+        if self._stopped is not None and not self._exchanges:
+            stopped = self._stopped
+            self._stopped = _nothing
+            stopped()
+
+    def _accepted(self, sock: socket.socket, service: Service, address: str | None) -> None:
+        if len(self._exchanges) >= self._max_connections:
+            self._turn_away(sock)
+            return
+        self._count += 1
+        self._exchanges.add(Exchange(service, sock, self._count, address))
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        answer = answers.error(
+            503,
+            "overloaded",
+            "too many connections",
+            connection=answers.CLOSE,
+            fields=(b"Retry-After: 1\r\n",),
+        )
+        with sock:
+            try:
+                sock.send(answer)
+                sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                return
+
+    def _closed(self, exchange: Exchange) -> None:
+        self._exchanges.discard(exchange)
+        for listener in self._listeners:
+            listener.room()
+        self._check_stopped()
+
+    def _sweep(self) -> None:
+        now = self._loop.now
+        for exchange in list(self._exchanges):
+            exchange.sweep(now)
+
+    def _exhausted(self, error: OSError) -> None:
+        if self._exhausted_at is None or self._loop.now - self._exhausted_at >= _EXHAUSTED_SECONDS:
+            self._exhausted_at = self._loop.now
+            self._log(f"accepting waits for free descriptors: {error.strerror}")
+
+    def _report(self, error: BaseException) -> None:
+        import traceback  # noqa: PLC0415  # costs start time and is hardly ever needed
+
+        for line in traceback.format_exception(type(error), error, error.__traceback__):
+            self._log(line.rstrip("\n"))
+
+
+def _nothing() -> None:
+    pass
+
+
+def _print_line(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

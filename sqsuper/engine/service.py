@@ -1,0 +1,101 @@
+"""What the connections of one listening socket share."""
+
+from __future__ import annotations
+
+from sqsuper.engine.guesses import Guesses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqsuper.engine.api import Api
+    from sqsuper.engine.exchange import Exchange
+    from sqsuper.http1.credentials import Grant
+    from sqsuper.sockets import Loop
+
+
+class Limits:
+    """What one connection may take. Times in seconds; None: without limit."""
+
+    __slots__ = (
+        "body_rate",
+        "body_timeout",
+        "head_timeout",
+        "idle_timeout",
+        "max_body_bytes",
+        "max_head_bytes",
+        "send_timeout",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_head_bytes: int = 65_536,
+        max_body_bytes: int = 67_108_864,
+        head_timeout: float | None = 10.0,
+        idle_timeout: float | None = 75.0,
+        body_timeout: float | None = None,
+        body_rate: int = 512,
+        send_timeout: float | None = None,
+    ) -> None:
+        """Where `body_timeout` and `send_timeout` are None they are as `idle_timeout`."""
+        self.max_head_bytes = max_head_bytes
+        self.max_body_bytes = max_body_bytes
+        self.head_timeout = head_timeout
+        self.idle_timeout = idle_timeout
+        self.body_timeout = idle_timeout if body_timeout is None else body_timeout
+        self.body_rate = body_rate
+        self.send_timeout = idle_timeout if send_timeout is None else send_timeout
+
+    def without_timeouts(self) -> Limits:
+        """Return the same sizes for a peer that keeps the times itself."""
+        return Limits(
+            max_head_bytes=self.max_head_bytes,
+            max_body_bytes=self.max_body_bytes,
+            head_timeout=None,
+            idle_timeout=None,
+        )
+
+
+class Service:
+    """What all connections of one listening socket share.
+
+    `lookup`: finds a grant by a token's digest. `wall_clock`: Unix seconds, for tokens'
+    validity. `closed(exchange)`: called when a connection is gone. `report(error)`: called
+    with an exception that nobody expected. `guesses`: counts unknown tokens. `stopping`:
+    answers announce the end.
+    """
+
+    __slots__ = (
+        "api",
+        "closed",
+        "guesses",
+        "limits",
+        "lookup",
+        "loop",
+        "report",
+        "stopping",
+        "wall_clock",
+    )
+
+    def __init__(
+        self,
+        loop: Loop,
+        api: Api,
+        limits: Limits,
+        lookup: Callable[[bytes], Grant | None],
+        *,
+        wall_clock: Callable[[], float],
+        closed: Callable[[Exchange], None],
+        report: Callable[[BaseException], None],
+        guesses: Guesses | None = None,
+    ) -> None:
+        self.loop = loop
+        self.api = api
+        self.limits = limits
+        self.lookup = lookup
+        self.wall_clock = wall_clock
+        self.closed = closed
+        self.report = report
+        self.guesses = Guesses() if guesses is None else guesses
+        self.stopping = False
