@@ -8,9 +8,10 @@ Descriptor 3 brings one byte when the supervisor has recorded this process (end 
 is gone), then the engine's control lines; a line of JSON on 4 tells why a start failed.
 """
 
-# ruff: noqa: PLC0415 - every start would pay for what only some need
-
+import json
 import os
+import resource
+import signal
 import sys
 
 SETUP_FAILED = 125
@@ -26,6 +27,11 @@ PR_SET_NO_NEW_PRIVS = 38
 
 LINUX = sys.platform.startswith("linux")
 
+# All imports but the engine's stand before privileges are dropped: the user that it drops to
+# need not be able to read the interpreter's library then.
+if LINUX:
+    import ctypes
+
 
 class RefusalError(Exception):
     """The start ends here: a line for people and an exit status."""
@@ -36,34 +42,33 @@ class RefusalError(Exception):
         self.reason = reason
 
 
-def options(argv: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Split the arguments: single options, directories for `--path`, what stands after `--`."""
+def options(argv: list[str]) -> tuple[dict[str, str], dict[str, list[str]], list[str]]:
+    """Split the arguments: options given once, those given often, what stands after `--`."""
     single: dict[str, str] = {}
-    paths: list[str] = []
+    several: dict[str, list[str]] = {"--path": [], "--avoid": []}
     at = 0
     while at < len(argv) and argv[at] != "--":
         if argv[at] == "--embedded":
             single["--embedded"] = ""
             at += 1
             continue
-        if argv[at] == "--path":
-            paths.append(argv[at + 1])
+        if argv[at] in several:
+            several[argv[at]].append(argv[at + 1])
         else:
             single[argv[at]] = argv[at + 1]
         at += 2
-    return single, paths, argv[at + 1 :]
+    return single, several, argv[at + 1 :]
 
 
 def limit(open_files: int | None, nice: int) -> None:
     """Set resource limits, within what the hard limits allow."""
-    import resource
-
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if open_files is not None:
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        if hard != resource.RLIM_INFINITY and os.geteuid() != 0:
-            open_files = min(open_files, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+        except (ValueError, OSError):  # over the hard limit
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if nice:
         try:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
@@ -73,7 +78,7 @@ def limit(open_files: int | None, nice: int) -> None:
 
 def become(user: str) -> None:
     """Drop to `user` for good: its groups, then the user."""
-    import pwd
+    import pwd  # noqa: PLC0415 - not everywhere, and rarely needed
 
     try:
         entry = pwd.getpwnam(user)
@@ -90,20 +95,15 @@ def confine(death_signal: bool) -> None:
     """Give up gaining privileges and, if asked, end with the parent."""
     if not LINUX:
         return
-    import ctypes
-
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise RefusalError(SETUP_FAILED, f"no_new_privs: {os.strerror(ctypes.get_errno())}")
-    if death_signal:
-        import signal
-
-        if prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-            raise RefusalError(SETUP_FAILED, f"death signal: {os.strerror(ctypes.get_errno())}")
+    if death_signal and prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        raise RefusalError(SETUP_FAILED, f"death signal: {os.strerror(ctypes.get_errno())}")
 
 
-def look_up(program: str, data_dir: str) -> str:
-    """Return the program's path: absolute, or found in PATH, and not in the data directory."""
+def look_up(program: str, avoided: list[str]) -> str:
+    """Return the program's path: absolute, or found in PATH, and in none of `avoided`."""
     if "/" in program:
         candidates = [program]
         if not os.path.isabs(program):
@@ -111,7 +111,7 @@ def look_up(program: str, data_dir: str) -> str:
     else:
         path = os.environ.get("PATH", os.defpath)
         candidates = [os.path.join(d, program) for d in path.split(os.pathsep) if os.path.isabs(d)]
-    home = os.path.realpath(data_dir)
+    homes = [os.path.realpath(directory) for directory in avoided]
     status, reason = NOT_FOUND, f"{program}: not found"
     if "/" not in program:
         reason += " in PATH"
@@ -119,8 +119,8 @@ def look_up(program: str, data_dir: str) -> str:
         real = os.path.realpath(candidate)
         if not os.path.exists(real):
             continue
-        if os.path.commonpath([home, real]) == home:
-            status, reason = NOT_EXECUTABLE, f"{candidate}: is in the tenant's data directory"
+        if any(os.path.commonpath([home, real]) == home for home in homes):
+            status, reason = NOT_EXECUTABLE, f"{candidate}: is in a tenant's data directory"
         elif not os.path.isfile(real) or not os.access(real, os.X_OK):
             status, reason = NOT_EXECUTABLE, f"{candidate}: not executable"
         else:
@@ -128,9 +128,9 @@ def look_up(program: str, data_dir: str) -> str:
     raise RefusalError(status, reason)
 
 
-def run_command(argv: list[str], data_dir: str, drop: str) -> None:
+def run_command(argv: list[str], avoided: list[str], drop: str) -> None:
     """Become the program; returns never."""
-    program = look_up(argv[0], data_dir)
+    program = look_up(argv[0], avoided)
     environment = {k: v for k, v in os.environ.items() if k not in drop.split(",")}
     plain_signals()
     os.set_inheritable(REPORT, False)
@@ -145,15 +145,13 @@ def run_command(argv: list[str], data_dir: str, drop: str) -> None:
 def run_embedded(argv: list[str], paths: list[str]) -> int:
     """Run our engine here."""
     sys.path.extend(p for p in paths if p not in sys.path)
-    from sqsuper.engine.__main__ import main
+    from sqsuper.engine.__main__ import main  # noqa: PLC0415
 
     return main(argv)
 
 
 def plain_signals() -> None:
     """Undo what this interpreter or our starter made of the signals."""
-    import signal
-
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for signum in (
         signal.SIGPIPE,
@@ -181,8 +179,6 @@ def say(line: str) -> None:
 
 
 def report(reason: str) -> None:
-    import json
-
     try:  # noqa: SIM105
         os.write(REPORT, json.dumps({"event": "refused", "reason": reason}).encode() + b"\n")
     except OSError:
@@ -190,7 +186,7 @@ def report(reason: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    single, paths, rest = options(argv)
+    single, several, rest = options(argv)
     embedded = "--embedded" in single
     data_dir = single["--data-dir"]
     try:
@@ -204,7 +200,7 @@ def main(argv: list[str]) -> int:
         await_record(int(single["--parent"]))
         os.chdir(data_dir)
         if not embedded:
-            run_command(rest, data_dir, single.get("--drop", ""))
+            run_command(rest, [data_dir, *several["--avoid"]], single.get("--drop", ""))
     except RefusalError as refusal:
         say(refusal.reason)
         report(refusal.reason)
@@ -213,7 +209,7 @@ def main(argv: list[str]) -> int:
         say(f"cannot start: {error}")
         report(str(error))
         return SETUP_FAILED
-    return run_embedded(rest, paths)
+    return run_embedded(rest, several["--path"])
 
 
 if __name__ == "__main__":

@@ -142,14 +142,11 @@ def _stat(pid: int) -> list[bytes] | None:
 
 
 def _marker_of(pid: int) -> bytes:
-    name = MARKER.encode() + b"="
+    name = b"\0" + MARKER.encode() + b"="
     try:
         if _LINUX:
-            variables = Path(f"/proc/{pid}/environ").read_bytes()
-            at = variables.find(name)
-            if at < 0 or (at > 0 and variables[at - 1] != 0):
-                return b""
-            return variables[at + len(name) :].split(b"\0", 1)[0]
+            variables = b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+            return variables.partition(name)[2].partition(b"\0")[0]
         return psutil.Process(pid).environ().get(MARKER, "").encode()
     except (OSError, psutil.Error):
         return b""

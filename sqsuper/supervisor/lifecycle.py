@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import pwd
-import secrets
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,10 +11,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from sqsuper.config.model import Config, Engine, Tenant
+from sqsuper.config.model import Config, Engine, Start, Tenant
 from sqsuper.instances import Unavailable, Upstream
 from sqsuper.supervisor import listeners, plan, rundir
-from sqsuper.supervisor.errors import LaunchError, PortTakenError, SupervisorError
+from sqsuper.supervisor.epoch import Epoch
+from sqsuper.supervisor.errors import PortTakenError, SupervisorError
 from sqsuper.supervisor.instance import Event, Instance, State
 from sqsuper.supervisor.policy import Policy
 from sqsuper.supervisor.probe import Probe
@@ -39,17 +36,6 @@ STOPPING_RETRY = 5
 
 
 @attrs.define(eq=False)
-class Epoch:
-    """One spawn's identity. `socket`: of an embedded engine; `port`: of a command engine."""
-
-    number: int
-    key: str = attrs.field(repr=False, factory=lambda: secrets.token_hex(32))
-    marker: str = attrs.field(repr=False, factory=lambda: secrets.token_hex(16))
-    socket: listeners.EpochSocket | None = None
-    port: int = 0
-
-
-@attrs.define(eq=False)
 class Fleet:
     """What the tenants' instances have in common."""
 
@@ -61,9 +47,11 @@ class Fleet:
     epochs: Iterator[int]
     random: Callable[[], float]
     engine_paths: tuple[str, ...]
+    data_dirs: frozenset[str]
     ports: set[int] = attrs.field(factory=set)
     """Configured ports, and those that command engines have now."""
-    stopping: bool = False
+    serving: bool = False
+    """Between start and stop of the service."""
 
 
 class Lifecycle:
@@ -118,13 +106,13 @@ class Lifecycle:
 
     def attend(self) -> None:
         """The service runs: start what is to be started at once, watch the port otherwise."""
-        if self.tenant.enabled and self.tenant.settings.start.value == "eager":
+        if self.tenant.enabled and self.tenant.settings.start is Start.EAGER:
             self.want()
         self._watch()
 
     def want(self) -> None:
         """See to it that an instance is there or on its way."""
-        if self._fleet.stopping:
+        if not self._fleet.serving:
             return
         if self.state is State.STOPPED and self._bind():
             delay = self._policy.not_before - self._reactor.seconds()
@@ -139,7 +127,7 @@ class Lifecycle:
     def wait(self, outcome: Outcome) -> Waiting:
         """See `Instances.wait`."""
         waiting = self._waits.add(outcome)
-        if self._fleet.stopping:
+        if not self._fleet.serving:
             self._waits.deliver(Unavailable("stopping", "the service is stopping", STOPPING_RETRY))
         elif self.state is State.DISABLED:
             self._waits.deliver(Unavailable("disabled", "the tenant is disabled", DISABLED_RETRY))
@@ -171,7 +159,7 @@ class Lifecycle:
     def stop(self, reason: str) -> Deferred[None]:
         """Stop as planned; fires when process, group and sockets are gone."""
         self._due_call = cancelled(self._due_call)
-        if self._fleet.stopping:
+        if not self._fleet.serving:
             self._waits.deliver(Unavailable("stopping", "the service is stopping", STOPPING_RETRY))
         if self.instance.can(Event.STOP):
             self.upstream = None
@@ -180,7 +168,7 @@ class Lifecycle:
         if self.state is not State.STOPPING:
             self._forget_epoch()
             self._policy.planned()
-            self._watch()
+            self._go_on()
             return succeed(None)
         done: Deferred[None] = Deferred()
         self._stops.append(done)
@@ -211,9 +199,9 @@ class Lifecycle:
             return
         self._condemned = None
         try:
-            self._make_data_dir()
+            rundir.ensure(self.tenant.data_dir, 0o700, rundir.owner_of(self.tenant))
             if not self._embedded:
-                self._choose_port(epoch)
+                epoch.choose_port(self.tenant.port, fleet.ports)
             what = plan.plan_for(
                 fleet.config,
                 self.tenant,
@@ -221,6 +209,7 @@ class Lifecycle:
                 key=epoch.key,
                 port=epoch.port,
                 paths=fleet.engine_paths,
+                never_from=fleet.data_dirs,
             )
             process = InstanceProcess(what, self, fleet.around)
             self._process = process
@@ -229,7 +218,7 @@ class Lifecycle:
                     None if epoch.socket is None else epoch.socket.fileno(),
                     None if self._port is None else self._port.fileno(),
                 ),
-                self._control_line(epoch) if self._embedded else b"",
+                epoch.control_line(self.tenant.tokens) if self._embedded else b"",
             )
         except SupervisorError as error:
             self._process = None
@@ -260,13 +249,7 @@ class Lifecycle:
         self._apply(Event.READY, "takes requests")
         self._policy.healthy(self._reactor.seconds())
         process.proven()
-        name, number = self.tenant.name, epoch.number
-        if epoch.socket is not None:
-            self.upstream = Upstream(name, number, epoch.key, path=str(epoch.socket.path))
-        else:
-            self.upstream = Upstream(
-                name, number, epoch.key, host=listeners.LOOPBACK, port=epoch.port
-            )
+        self.upstream = epoch.upstream()
         self.last_used = self._reactor.seconds()
         self._waits.deliver(self.upstream)
         self._fleet.start_next()
@@ -311,10 +294,14 @@ class Lifecycle:
         stops, self._stops = self._stops, []
         for done in stops:
             done.callback(None)
+        self._go_on()
+        self._fleet.start_next()
+
+    def _go_on(self) -> None:
+        """After a planned stop: requests that came meanwhile start it again."""
         if len(self._waits) > 0:
             self.want()
         self._watch()
-        self._fleet.start_next()
 
     def _ended(self, reason: str, *, clean: bool) -> None:
         """It ended unplanned, or did not come to be; try again as the policy says."""
@@ -374,7 +361,7 @@ class Lifecycle:
     def _watch(self) -> None:
         if self._port is None:
             return
-        if self.state is State.STOPPED and not self._fleet.stopping:
+        if self.state is State.STOPPED and self._fleet.serving:
             self._port.watch()
         else:
             self._port.unwatch()
@@ -394,49 +381,19 @@ class Lifecycle:
     def _new_epoch(self) -> None:
         if self._epoch is not None:
             return
-        epoch = Epoch(next(self._fleet.epochs))
+        name, number = self.tenant.name, next(self._fleet.epochs)
         if self._embedded:
-            path = Path(self._fleet.config.run_dir) / socket_name(self._index, epoch.number)
-            epoch.socket = listeners.EpochSocket(path)
-        self._epoch = epoch
+            path = self._fleet.config.run_dir / socket_name(self._index, number)
+            self._epoch = Epoch.embedded(name, number, path)
+        else:
+            self._epoch = Epoch.command(name, number)
 
     def _forget_epoch(self) -> None:
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
-            if epoch.socket is not None:
-                epoch.socket.close()
+            epoch.close()
             if epoch.port != self.tenant.port:
                 self._fleet.ports.discard(epoch.port)
-
-    def _choose_port(self, epoch: Epoch) -> None:
-        if self.tenant.port is not None:
-            if not listeners.is_free(self.tenant.port):
-                raise LaunchError(self.tenant.name, f"port {self.tenant.port} is taken")
-            epoch.port = self.tenant.port
-            return
-        try:
-            while (port := listeners.free_port()) in self._fleet.ports:
-                pass
-        except OSError as error:
-            raise LaunchError(self.tenant.name, f"no free port: {error.strerror}") from error
-        epoch.port = port
-        self._fleet.ports.add(port)
-
-    def _make_data_dir(self) -> None:
-        rundir.ensure(self.tenant.data_dir, 0o700, owner_of(self.tenant))
-
-    def _control_line(self, epoch: Epoch) -> bytes:
-        tokens = [
-            {
-                "sha256": token.sha256.hex(),
-                "label": token.label,
-                "scope": token.scope.value,
-                "not_before": None if token.not_before is None else token.not_before.timestamp(),
-                "expires": None if token.expires is None else token.expires.timestamp(),
-            }
-            for token in self.tenant.tokens
-        ]
-        return json.dumps({"key": epoch.key, "tokens": tokens}).encode() + b"\n"
 
     def _late(self) -> Unavailable:
         if self.state is State.BACKOFF:
@@ -450,15 +407,3 @@ class Lifecycle:
     def _seconds_left(self) -> int:
         due = max(self._due_at, self._policy.not_before)
         return max(1, math.ceil(due - float(self._reactor.seconds())))
-
-
-def owner_of(tenant: Tenant) -> tuple[int, int] | None:
-    """Return (uid, gid) of the tenant's `user`, None without one; raises `LaunchError`."""
-    user = tenant.settings.user
-    if user is None:
-        return None
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise LaunchError(tenant.name, f"there is no user {user!r}") from None
-    return entry.pw_uid, entry.pw_gid

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import attrs
@@ -92,8 +92,25 @@ def embedded(
     return Plan(tenant.name, tuple(argv), environment(tenant, marker), marker, forks=False)
 
 
-def command(config: Config, tenant: Tenant, marker: str, key: str, port: int) -> Plan:
-    """Plan a command engine that shall listen at `port` and take `key`."""
+def data_dirs(config: Config) -> frozenset[str]:
+    """Return where all tenants' data is, links resolved."""
+    return frozenset(os.path.realpath(tenant.data_dir) for tenant in config.tenants)
+
+
+def command(
+    config: Config,
+    tenant: Tenant,
+    *,
+    marker: str,
+    key: str,
+    port: int,
+    never_from: Set[str] = frozenset(),
+) -> Plan:
+    """Plan a command engine that shall listen at `port` and take `key`.
+
+    The program is taken neither from the tenant's data directory nor from one of
+    `never_from` (`data_dirs`).
+    """
     settings = tenant.settings
     values = {
         "port": str(port),
@@ -106,6 +123,8 @@ def command(config: Config, tenant: Tenant, marker: str, key: str, port: int) ->
         words[0] = str(config.file.parent / words[0])
     variables = environment(tenant, marker)
     argv = [*_interpreter(settings, tenant)]
+    for directory in _tempting(words[:1], variables["PATH"], never_from):
+        argv += ["--avoid", directory]
     if "LC_CTYPE" not in variables:
         # The interpreter of child.py sets it in its own environment for a C locale.
         argv += ["--drop", "LC_CTYPE"]
@@ -120,11 +139,21 @@ def plan_for(
     key: str,
     port: int,
     paths: tuple[str, ...] | None = None,
+    never_from: Set[str] = frozenset(),
 ) -> Plan:
     """Plan whichever engine the tenant has."""
     if tenant.settings.engine is Engine.EMBEDDED:
         return embedded(config, tenant, marker, paths)
-    return command(config, tenant, marker, key, port)
+    return command(config, tenant, marker=marker, key=key, port=port, never_from=never_from)
+
+
+def _tempting(program: list[str], path: str, data_dirs: Set[str]) -> list[str]:
+    """Return which of `data_dirs` the program might be found in."""
+    found: dict[str, None] = {}
+    for place in (*program, *path.split(os.pathsep)):
+        real = Path(os.path.realpath(place)) if place else Path("/")
+        found.update(dict.fromkeys(str(d) for d in (real, *real.parents) if str(d) in data_dirs))
+    return list(found)
 
 
 def _interpreter(settings: Settings, tenant: Tenant) -> list[str]:

@@ -151,8 +151,10 @@ class InstanceProcess(ProcessProtocol):
         """
         try:
             self._around.launcher.launch(self, self._plan, inherited)
-        except OSError as error:
-            raise LaunchError(self.tenant, f"cannot start a process: {error.strerror}") from error
+        except (OSError, ValueError, TypeError) as error:
+            # The latter two: text that the system's interface cannot take.
+            why = getattr(error, "strerror", None) or str(error)
+            raise LaunchError(self.tenant, f"cannot start a process: {why}") from error
         try:
             self._record()
         except OSError as error:
@@ -229,7 +231,7 @@ class InstanceProcess(ProcessProtocol):
         self._kill_call = cancelled(self._kill_call)
         self._owner.process_exited(self)
         if self._group is None:
-            self._gone()
+            self._gone(True)
         else:
             self._around.remains.end(self._group, self._gone, forks=self._plan.forks)
 
@@ -241,8 +243,10 @@ class InstanceProcess(ProcessProtocol):
             lines.end()
         self._finish()
 
-    def _gone(self) -> None:
+    def _gone(self, ended: bool) -> None:
         self._group_gone = True
+        if not ended:
+            self._group = None  # the record stays: the next start tries again
         if not self._output_gone:
             # Only something that left the group and lost its marker can still hold a pipe.
             self._close_call = self._around.reactor.callLater(OUTPUT_PATIENCE, self._close)

@@ -24,11 +24,11 @@ class Remains:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._waiting: dict[Group, tuple[float, Callable[[], None]]] = {}
+        self._waiting: dict[Group, tuple[float, Callable[[bool], None]]] = {}
         self._looking = False
 
-    def end(self, group: Group, done: Callable[[], None], *, forks: bool) -> None:
-        """End all of `group`, then call `done` (perhaps at once).
+    def end(self, group: Group, done: Callable[[bool], None], *, forks: bool) -> None:
+        """End all of `group`, then call `done` (perhaps at once) with whether that worked.
 
         Call it in the turn in which the leader was reaped: until then its pid is not
         another's. `forks` says whether the program may have processes outside of the group.
@@ -37,7 +37,7 @@ class Remains:
             os.killpg(group.pid, signal.SIGKILL)
         except OSError:
             if not forks:
-                done()
+                done(True)
                 return
         # Until the last member is gone the pid cannot come again as a session's id.
         lasting = attrs.evolve(group, alive_at="~")
@@ -61,9 +61,9 @@ class Remains:
                     "{tenant}: processes {pids} cannot be ended", tenant=group.tenant, pids=pids
                 )
             del self._waiting[group]
-            finished.append(done)
+            finished.append((done, not pids))
         self._looking = bool(self._waiting)
         if self._looking:
             self._reactor.callLater(LOOK_AGAIN, self._look)
-        for done in finished:
-            done()
+        for done, ended in finished:
+            done(ended)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
 import stat
 from pathlib import Path
 
-from sqsuper.supervisor.errors import DirectoryError, RunDirInUseError, UnsafeDirectoryError
+from sqsuper.config.model import Tenant
+from sqsuper.supervisor.errors import (
+    DirectoryError,
+    LaunchError,
+    RunDirInUseError,
+    UnsafeDirectoryError,
+)
 
 RUN_LOCK = "supervisor.lock"
 DATA_LOCK = ".sqsuper.lock"
@@ -79,6 +86,18 @@ def check(directory: Path, owner: tuple[int, int] | None = None) -> None:
     except OSError:
         return
     _check(directory, found, (owner or (os.geteuid(), 0))[0])
+
+
+def owner_of(tenant: Tenant) -> tuple[int, int] | None:
+    """Return (uid, gid) of the tenant's `user`, None without one; raises `LaunchError`."""
+    user = tenant.settings.user
+    if user is None:
+        return None
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise LaunchError(tenant.name, f"there is no user {user!r}") from None
+    return entry.pw_uid, entry.pw_gid
 
 
 def _make(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random as random_module
@@ -18,7 +19,7 @@ from sqsuper.instances import Unavailable, Upstream, Wait
 from sqsuper.supervisor import groups, listeners, plan, rundir
 from sqsuper.supervisor.errors import LaunchError, SupervisorError
 from sqsuper.supervisor.instance import Change, State
-from sqsuper.supervisor.lifecycle import Fleet, Lifecycle, owner_of
+from sqsuper.supervisor.lifecycle import Fleet, Lifecycle
 from sqsuper.supervisor.process import Launcher, SpawnLauncher, Surroundings
 from sqsuper.supervisor.records import Records
 from sqsuper.supervisor.remains import Remains
@@ -33,7 +34,8 @@ def confine_process() -> None:
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(ValueError, OSError):  # some systems name a limit they do not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Supervisor(Service):
@@ -76,6 +78,7 @@ class Supervisor(Service):
             epochs=itertools.count(1),
             random=random,
             engine_paths=plan.engine_paths() if engine_paths is None else engine_paths,
+            data_dirs=plan.data_dirs(config),
             ports={tenant.port for tenant in config.tenants if tenant.port is not None},
         )
         self._lives = {
@@ -97,6 +100,7 @@ class Supervisor(Service):
             raise SupervisorError("the supervisor is still stopping")
         self._prepare()
         super().startService()  # type: ignore[no-untyped-call]
+        self._fleet.serving = True
         for life in self._lives.values():
             life.attend()
 
@@ -105,7 +109,7 @@ class Supervisor(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         if self._stop is not None:
             return _joined(self._stop)
-        self._fleet.stopping = True
+        self._fleet.serving = False
         self._stop = Deferred()
         result = _joined(self._stop)
         stops = [life.stop("the service stops") for life in self._lives.values()]
@@ -119,7 +123,6 @@ class Supervisor(Service):
             lock.release()
         self._locks.clear()
         self._prepared = False
-        self._fleet.stopping = False
         stop, self._stop = self._stop, None
         if stop is not None:
             stop.callback(None)
@@ -233,7 +236,7 @@ def _joined(deferred: Deferred[None]) -> Deferred[None]:
 
 def _check_data_dir(tenant: Tenant) -> None:
     try:
-        owner = owner_of(tenant)
+        owner = rundir.owner_of(tenant)
     except LaunchError:
         return  # said when it is to be started
     rundir.check(tenant.data_dir, owner)

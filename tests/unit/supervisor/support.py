@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
+import socket
 import textwrap
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
+import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import defer, task
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from sqsuper.config.model import Config, Engine, Health, Origin, Restart, Settings, Tenant, Token
 from sqsuper.instances import Unavailable, Upstream
@@ -56,9 +62,7 @@ SERVE = textwrap.dedent(
         while True:
             for key, _ in chooser.select():
                 if key.data is None:
-                    if mode == "suicidal" and not control.read(1):
-                        os._exit(0)
-                    elif not control.read(1):
+                    if not control.read(1):
                         os._exit(0)
                     continue
                 try:
@@ -122,13 +126,19 @@ def command_tenant(directory: Path, *argv: str, name: str = "alice", **changes: 
 
 def config(directory: Path, *tenants: Tenant, **changes: Any) -> Config:
     """Return a configuration whose every path is below `directory`."""
-    return Config(
-        file=directory / "tenants.yaml",
-        data_root=directory / "data",
-        run_dir=directory / "run",
-        tenants=tenants,
-        **changes,
-    )
+    fields: dict[str, Any] = {
+        "file": directory / "tenants.yaml",
+        "data_root": directory / "data",
+        "run_dir": directory / "run",
+        "tenants": tenants,
+    }
+    return Config(**{**fields, **changes})
+
+
+def in_reactor(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test with the global reactor running."""
+    wrapped: Callable[..., None] = pytest_twisted.ensureDeferred(test)
+    return wrapped
 
 
 async def eventually(
@@ -176,3 +186,57 @@ def alive(pid: int) -> bool:
         return status_of(pid)["State"][0] not in "ZX"
     except (OSError, KeyError):
         return False
+
+
+@contextlib.asynccontextmanager
+async def running(wanted: Config, **arguments: Any) -> AsyncIterator[Supervisor]:
+    """Run a supervisor on the global reactor; at the end it must leave nothing behind."""
+    from twisted.internet import reactor
+
+    mask = os.umask(0o022)
+    supervisor = Supervisor(wanted, reactor=reactor, **arguments)
+    try:
+        supervisor.privilegedStartService()
+        supervisor.startService()
+        try:
+            yield supervisor
+        finally:
+            pids = [supervisor.pid(one.name) for one in wanted.tenants]
+            await supervisor.stopService()
+        assert [pid for pid in pids if pid is not None and alive(pid)] == []
+        assert [p.name for p in wanted.run_dir.iterdir()] == ["supervisor.lock"]
+    finally:
+        os.umask(mask)
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[str]]:
+    """Collect the text of what is logged."""
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
+def ask(upstream: Upstream | int) -> dict[str, Any]:
+    """Make one request of the fake engine, blocking, and return the facts it tells."""
+    if isinstance(upstream, int):
+        connection: socket.socket = socket.create_connection(("127.0.0.1", upstream), 5)
+    else:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(5)
+        connection.connect(upstream.path or "")
+    with connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+    facts: dict[str, Any] = json.loads(received.partition(b"\r\n\r\n")[2])
+    return facts

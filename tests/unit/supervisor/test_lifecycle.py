@@ -1,0 +1,595 @@
+"""Instances over time, driven without processes: a launcher of ours, a clock set by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from sqsuper.config.model import Config, Engine, Restart, RestartPolicy, Settings, Start, Tenant
+from sqsuper.instances import Instances, Unavailable, Upstream
+from sqsuper.supervisor.errors import SupervisorError
+from sqsuper.supervisor.instance import State
+from sqsuper.supervisor.plan import Plan
+from sqsuper.supervisor.service import Supervisor
+from tests.unit.supervisor.support import config, settings, tenant
+
+NO_PID = 2**22 + 1
+
+
+class Child:
+    """A process that is none: records what it gets and ends on word."""
+
+    def __init__(self, protocol: ProcessProtocol, plan: Plan, inherited: dict[int, int]) -> None:
+        self.plan = plan
+        self.pid: int | None = NO_PID
+        self.told = b""
+        self.signals: list[int] = []
+        self.descriptors = set(inherited)
+        self._protocol = protocol
+        protocol.makeConnection(self)
+
+    def writeToChild(self, childFD: int, data: bytes) -> None:
+        assert childFD == 3
+        self.told += data
+
+    def signalProcess(self, signum: int) -> None:
+        assert self.pid is not None, "a signal to one that was reaped"
+        self.signals.append(signum)
+
+    def loseConnection(self) -> None:
+        raise AssertionError("nothing holds a pipe here")
+
+    def ready(self) -> None:
+        self._protocol.childDataReceived(4, b'{"event": "ready"}\n')
+
+    def exit(self, code: int | None = 0, signum: int | None = None) -> None:
+        reason = self.reaped(code, signum)
+        self._protocol.processEnded(reason)
+
+    def reaped(self, code: int | None = 0, signum: int | None = None) -> Failure:
+        reason = ProcessTerminated(code, signum, 0) if code or signum else ProcessDone(0)
+        self.pid = None
+        self._protocol.processExited(Failure(reason))
+        return Failure(reason)
+
+
+class Children:
+    """A launcher; `failing` makes it refuse."""
+
+    def __init__(self) -> None:
+        self.all: list[Child] = []
+        self.failing = False
+
+    def launch(self, protocol: ProcessProtocol, plan: Plan, inherited: dict[int, int]) -> Any:
+        if self.failing:
+            raise OSError(11, "Resource temporarily unavailable")
+        self.all.append(Child(protocol, plan, inherited))
+        return self.all[-1]
+
+    @property
+    def last(self) -> Child:
+        return self.all[-1]
+
+
+@attrs.define
+class Scene:
+    reactor: Any
+    children: Children
+    supervisor: Supervisor
+    run_dir: Path
+
+    def wait(self, name: str = "alice") -> list[Upstream | Unavailable]:
+        got: list[Upstream | Unavailable] = []
+        self.supervisor.wait(name, got.append)
+        return got
+
+    def sockets(self) -> list[str]:
+        return sorted(p.name for p in self.run_dir.iterdir() if p.suffix == ".sock")
+
+    def states(self, name: str = "alice") -> list[str]:
+        return [change.after.value for change in self.supervisor.history(name)]
+
+
+class Stage:
+    """Makes scenes and takes them down."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.scenes: list[Scene] = []
+
+    def __call__(self, *tenants: Tenant, **changes: Any) -> Scene:
+        wanted: Config = config(self.directory, *(tenants or (tenant(self.directory),)), **changes)
+        reactor, children = MemoryReactorClock(), Children()
+        supervisor = Supervisor(
+            wanted, reactor=reactor, random=lambda: 0.0, launcher=children, engine_paths=()
+        )
+        scene = Scene(reactor, children, supervisor, wanted.run_dir)
+        self.scenes.append(scene)
+        supervisor.privilegedStartService()
+        supervisor.startService()
+        return scene
+
+    def tenant(self, name: str = "alice", **changes: Any) -> Tenant:
+        fields = {f.name for f in attrs.fields(Settings)}
+        mine = {k: changes.pop(k) for k in list(changes) if k in fields}
+        return tenant(self.directory, name, settings=settings(**mine), **changes)
+
+
+@pytest.fixture
+def stage(short_dir: Path) -> Iterator[Stage]:
+    before = os.umask(0o022)
+    stage = Stage(short_dir)
+    yield stage
+    for scene in stage.scenes:
+        done = scene.supervisor.stopService()
+        for child in scene.children.all:
+            if child.pid is not None:
+                child.exit()
+        assert done.called
+        assert scene.sockets() == []
+        assert scene.reactor.getDelayedCalls() == []
+        assert scene.reactor.getReaders() == []
+    os.umask(before)
+
+
+def upstream(outcomes: list[Upstream | Unavailable]) -> Upstream:
+    assert len(outcomes) == 1
+    assert isinstance(outcomes[0], Upstream), outcomes
+    return outcomes[0]
+
+
+def unavailable(outcomes: list[Upstream | Unavailable]) -> Unavailable:
+    assert len(outcomes) == 1
+    assert isinstance(outcomes[0], Unavailable), outcomes
+    assert outcomes[0].retry_after >= 1
+    assert "\n" not in outcomes[0].reason
+    return outcomes[0]
+
+
+def test_a_lazy_tenant_starts_at_the_first_wait_once(stage: Stage) -> None:
+    scene = stage()
+    instances: Instances = scene.supervisor
+    assert instances.ready("alice") is None
+    assert scene.supervisor.state("alice") is State.STOPPED
+    assert scene.children.all == []
+    first, second = scene.wait(), scene.wait()
+    assert len(scene.children.all) == 1
+    assert first == second == []
+    scene.children.last.ready()
+    there = upstream(first)
+    assert upstream(second) == there == instances.ready("alice")
+    assert upstream(scene.wait()) == there
+    assert there.path is not None
+    assert Path(there.path).parent == scene.run_dir
+    instances.used(there)
+    instances.refused(there)
+    assert instances.ready("alice") == there
+    assert scene.states() == ["starting", "healthy"]
+
+
+def test_an_eager_tenant_starts_with_the_service(stage: Stage) -> None:
+    scene = stage(stage.tenant(start=Start.EAGER))
+    assert scene.supervisor.state("alice") is State.STARTING
+    assert scene.supervisor.pid("alice") == NO_PID
+    scene.children.last.ready()
+    assert scene.supervisor.ready("alice") is not None
+
+
+def test_the_engine_is_told_its_key_and_tokens_and_only_then_goes_on(stage: Stage) -> None:
+    scene = stage()
+    got = scene.wait()
+    child = scene.children.last
+    go, line, rest = child.told.split(b"\n")
+    assert (go, rest) == (b"", b"")
+    told = json.loads(line)
+    child.ready()
+    there = upstream(got)
+    assert told["key"] == there.key
+    token = stage.tenant().tokens[0]
+    assert told["tokens"] == [
+        {
+            "sha256": token.sha256.hex(),
+            "label": "first",
+            "scope": "rw",
+            "not_before": None,
+            "expires": None,
+        }
+    ]
+    assert child.descriptors == {5}
+    assert there.key not in repr(there)
+
+
+def test_each_spawn_has_a_key_and_a_socket_of_its_own(stage: Stage) -> None:
+    scene = stage()
+    got = scene.wait()
+    scene.children.last.ready()
+    first = upstream(got)
+    assert scene.sockets() == [Path(first.path or "").name]
+    scene.children.last.exit(None, 9)
+    assert scene.supervisor.ready("alice") is None
+    assert scene.supervisor.state("alice") is State.BACKOFF
+    # The next one's socket is there before its process.
+    (waiting,) = scene.sockets()
+    assert waiting != Path(first.path or "").name
+    got = scene.wait()
+    scene.reactor.advance(0.05)
+    scene.children.last.ready()
+    second = upstream(got)
+    assert Path(second.path or "").name == waiting
+    assert (second.key, second.epoch) != (first.key, first.epoch)
+    assert second.epoch > first.epoch
+    # What is told of an old epoch does nothing.
+    scene.supervisor.refused(first)
+    scene.supervisor.used(first)
+    assert scene.supervisor.ready("alice") == second
+
+
+def test_backoff_grows_while_it_dies_at_once(stage: Stage) -> None:
+    scene = stage(stage.tenant(restart=Restart(backoff=0.1, backoff_max=1.0, jitter=0.0)))
+    scene.wait()
+    gaps = []
+    for _ in range(6):
+        count = len(scene.children.all)
+        scene.children.last.exit(3)
+        due = min(call.getTime() for call in scene.reactor.getDelayedCalls())
+        gap = due - scene.reactor.seconds()
+        gaps.append(gap)
+        scene.reactor.advance(gap)
+        assert len(scene.children.all) == count + 1
+    assert gaps == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+
+
+def test_a_wait_ends_after_the_start_timeout(stage: Stage) -> None:
+    scene = stage()
+    got = scene.wait()
+    scene.reactor.advance(7.9)
+    assert got == []
+    scene.reactor.advance(0.1)
+    assert unavailable(got).code == "starting"
+
+
+def test_one_that_does_not_get_ready_is_killed_and_that_counts(stage: Stage) -> None:
+    scene = stage()
+    scene.wait()
+    child = scene.children.last
+    scene.reactor.advance(8)
+    assert child.signals == [9]
+    child.ready()  # too late
+    assert scene.supervisor.ready("alice") is None
+    child.exit(None, 9)
+    change = scene.supervisor.history("alice")[-1]
+    assert change.after is State.BACKOFF
+    assert "not ready within 8 s" in change.reason
+
+
+def test_a_cancelled_wait_hears_nothing(stage: Stage) -> None:
+    scene = stage()
+    got: list[Upstream | Unavailable] = []
+    wait = scene.supervisor.wait("alice", got.append)
+    wait.cancel()
+    scene.children.last.ready()
+    wait.cancel()
+    assert got == []
+
+
+def test_a_disabled_tenant_never_has_a_process(stage: Stage) -> None:
+    scene = stage(stage.tenant(enabled=False, start=Start.EAGER, port=1))
+    assert scene.supervisor.state("alice") is State.DISABLED
+    assert unavailable(scene.wait()).code == "disabled"
+    assert scene.children.all == []
+    assert scene.sockets() == []
+
+
+def test_an_unknown_tenant_is_a_key_error(stage: Stage) -> None:
+    scene = stage()
+    for call in (scene.supervisor.ready, scene.supervisor.pid, scene.supervisor.state):
+        with pytest.raises(KeyError):
+            call("nobody")
+    with pytest.raises(KeyError):
+        scene.supervisor.wait("nobody", print)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "after"),
+    [
+        (RestartPolicy.ALWAYS, 0, State.BACKOFF),
+        (RestartPolicy.ON_FAILURE, 0, State.STOPPED),
+        (RestartPolicy.ON_FAILURE, 1, State.BACKOFF),
+        (RestartPolicy.NEVER, 0, State.STOPPED),
+        (RestartPolicy.NEVER, 1, State.STOPPED),
+    ],
+)
+def test_policies(stage: Stage, policy: RestartPolicy, code: int, after: State) -> None:
+    scene = stage(stage.tenant(restart=Restart(policy=policy)))
+    scene.wait()
+    scene.children.last.ready()
+    scene.children.last.exit(code)
+    assert scene.supervisor.state("alice") is after
+
+
+def test_a_status_of_0_before_it_was_ready_is_a_failure(stage: Stage) -> None:
+    scene = stage(stage.tenant(restart=Restart(policy=RestartPolicy.ON_FAILURE)))
+    scene.wait()
+    scene.children.last.exit(0)
+    assert scene.supervisor.state("alice") is State.BACKOFF
+
+
+def test_without_restarts_waiting_requests_learn_it_and_demand_has_to_wait(stage: Stage) -> None:
+    restart = Restart(policy=RestartPolicy.NEVER, backoff=1.0, jitter=0.0)
+    scene = stage(stage.tenant(restart=restart))
+    got = scene.wait()
+    scene.children.last.exit(3)
+    assert unavailable(got).code == "failed"
+    assert "exit status 3" in unavailable(got).reason
+    later = scene.wait()
+    assert scene.supervisor.state("alice") is State.BACKOFF
+    assert len(scene.children.all) == 1
+    scene.reactor.advance(1.0)
+    assert len(scene.children.all) == 2
+    scene.children.last.ready()
+    upstream(later)
+
+
+def test_only_so_many_start_at_a_time_and_requests_go_first(stage: Stage) -> None:
+    names = ["a", "b", "c", "d"]
+    scene = stage(*(stage.tenant(n, start=Start.EAGER) for n in names), spawn_concurrency=1)
+    started = [child.plan.tenant for child in scene.children.all]
+    assert started == ["a"]
+    scene.wait("d")
+    for _ in range(2):
+        scene.children.last.ready()
+    scene.children.last.exit(1)
+    assert [child.plan.tenant for child in scene.children.all] == ["a", "d", "b", "c"]
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(stage: Stage) -> None:
+    scene = stage(stage.tenant(restart=Restart(backoff=0.1, jitter=0.0)))
+    scene.children.failing = True
+    got = scene.wait()
+    assert scene.supervisor.state("alice") is State.BACKOFF
+    assert "temporarily unavailable" in scene.supervisor.history("alice")[-1].reason
+    scene.children.failing = False
+    scene.reactor.advance(0.1)
+    scene.children.last.ready()
+    upstream(got)
+
+
+def test_many_that_fail_at_once_fail_one_after_the_other(stage: Stage) -> None:
+    tenants = [
+        stage.tenant(f"t{n}", engine=Engine.COMMAND, command=("x",), start=Start.EAGER)
+        for n in range(400)
+    ]
+    scene = stage(*tenants, spawn_concurrency=1)
+    scene.children.failing = True
+    scene.children.last.exit(1)
+    assert {scene.supervisor.state(one.name) for one in tenants} == {State.BACKOFF}
+
+
+def test_no_address_is_given_once_the_process_is_gone(stage: Stage) -> None:
+    scene = stage()
+    scene.wait()
+    child = scene.children.last
+    child.ready()
+    reason = child.reaped(1)
+    # Its last output is still to be read.
+    assert scene.supervisor.ready("alice") is None
+    assert scene.supervisor.pid("alice") is None
+    got = scene.wait()
+    assert got == []
+    child._protocol.processEnded(reason)
+    scene.reactor.advance(0.05)
+    scene.children.last.ready()
+    upstream(got)
+
+
+def test_stop_is_term_then_kill(stage: Stage) -> None:
+    scene = stage()
+    scene.wait()
+    child = scene.children.last
+    child.ready()
+    done = scene.supervisor.stop("alice")
+    again = scene.supervisor.stop("alice")
+    assert scene.supervisor.ready("alice") is None
+    assert child.signals[0] == 15
+    scene.reactor.advance(2.9)
+    assert 9 not in child.signals
+    scene.reactor.advance(0.1)
+    assert child.signals[-1] == 9
+    assert not done.called
+    child.exit(None, 9)
+    assert done.called
+    assert again.called
+    assert scene.supervisor.state("alice") is State.STOPPED
+    assert scene.sockets() == []
+
+
+def test_a_request_during_a_stop_starts_it_again_without_penalty(stage: Stage) -> None:
+    scene = stage()
+    scene.wait()
+    scene.children.last.ready()
+    scene.supervisor.stop("alice")
+    got = scene.wait()
+    assert got == []
+    assert len(scene.children.all) == 1
+    scene.children.last.exit()
+    assert len(scene.children.all) == 2
+    scene.children.last.ready()
+    upstream(got)
+
+
+def test_a_stop_of_one_that_waits_for_its_turn(stage: Stage) -> None:
+    scene = stage(
+        *(stage.tenant(n, start=Start.EAGER) for n in ("a", "b", "c")), spawn_concurrency=1
+    )
+    assert scene.supervisor.stop("b").called
+    assert scene.supervisor.state("b") is State.STOPPED
+    scene.children.last.ready()
+    assert [child.plan.tenant for child in scene.children.all] == ["a", "c"]
+
+
+def test_a_stop_during_backoff(stage: Stage) -> None:
+    scene = stage()
+    scene.wait()
+    scene.children.last.ready()
+    scene.children.last.exit(1)
+    assert scene.supervisor.stop("alice").called
+    assert scene.supervisor.state("alice") is State.STOPPED
+    assert scene.sockets() == []
+    scene.reactor.advance(10)
+    assert len(scene.children.all) == 1
+
+
+def test_a_stop_before_it_is_ready(stage: Stage) -> None:
+    scene = stage()
+    scene.wait()
+    child = scene.children.last
+    done = scene.supervisor.stop("alice")
+    child.ready()
+    assert scene.supervisor.ready("alice") is None
+    child.exit()
+    assert done.called
+
+
+def test_while_the_service_stops_nothing_starts(stage: Stage) -> None:
+    scene = stage(stage.tenant("alice"), stage.tenant("bob"))
+    waiting = scene.wait()
+    child = scene.children.last
+    done = scene.supervisor.stopService()
+    same = scene.supervisor.stopService()
+    assert unavailable(waiting).code == "stopping"
+    assert unavailable(scene.wait("bob")).code == "stopping"
+    assert unavailable(scene.wait()).code == "stopping"
+    with pytest.raises(SupervisorError):
+        scene.supervisor.startService()
+    assert not done.called
+    child.exit()
+    assert done.called
+    assert same.called
+    assert len(scene.children.all) == 1
+    # It can start anew.
+    scene.supervisor.startService()
+    got = scene.wait()
+    scene.children.last.ready()
+    upstream(got)
+
+
+def test_one_that_dies_by_itself_during_the_services_stop_stays_down(stage: Stage) -> None:
+    scene = stage()
+    scene.wait()
+    scene.children.last.ready()
+    done = scene.supervisor.stopService()
+    scene.children.last.exit(None, 11)
+    assert done.called
+    scene.reactor.advance(60)
+    assert len(scene.children.all) == 1
+
+
+def test_a_port_of_its_own_is_kept_and_passed_on(stage: Stage) -> None:
+    port = free()
+    scene = stage(stage.tenant(port=port))
+    with socket.create_connection(("127.0.0.1", port)):
+        (reader,) = scene.reactor.getReaders()
+        reader.doRead()
+        assert scene.supervisor.state("alice") is State.STARTING
+        assert scene.reactor.getReaders() == []
+        assert scene.children.last.descriptors == {5, 6}
+        scene.children.last.ready()
+        scene.children.last.exit(None, 9)
+        assert scene.reactor.getReaders() == []
+        scene.reactor.advance(0.1)
+        scene.children.last.ready()
+        done = scene.supervisor.stop("alice")
+        assert scene.reactor.getReaders() == []
+        scene.children.last.exit()
+        assert done.called
+        assert scene.reactor.getReaders() == [reader]
+    assert scene.supervisor.stopService().called
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+
+
+def test_a_taken_port_fails_its_tenant_alone_until_it_is_free(stage: Stage) -> None:
+    with socket.socket() as thief:
+        thief.bind(("127.0.0.1", 0))
+        thief.listen()
+        port = thief.getsockname()[1]
+        scene = stage(stage.tenant("alice", port=port, start=Start.EAGER), stage.tenant("bob"))
+        assert scene.supervisor.state("alice") is State.FAILED
+        refusal = unavailable(scene.wait())
+        assert refusal.code == "failed"
+        assert "alice" in refusal.reason
+        assert str(port) in refusal.reason
+        got = scene.wait("bob")
+        scene.children.last.ready()
+        upstream(got)
+        scene.reactor.advance(60)
+        assert scene.supervisor.state("alice") is State.FAILED
+    scene.reactor.advance(5)
+    scene.children.last.ready()
+    assert scene.supervisor.ready("alice") is not None
+
+
+def test_a_command_engine_that_refuses_has_to_show_that_it_answers(stage: Stage) -> None:
+    scene = stage(stage.tenant("alice", engine=Engine.COMMAND, command=("sq", "{port}", "{key}")))
+    got = scene.wait()
+    child = scene.children.last
+    assert child.told == b"\n"
+    assert child.descriptors == set()
+    answer_probe(scene)
+    there = upstream(got)
+    assert there.path is None
+    assert str(there.port) in child.plan.argv
+    assert there.key in child.plan.argv
+    scene.supervisor.refused(there)
+    assert scene.supervisor.ready("alice") is None
+    assert scene.supervisor.state("alice") is State.STARTING
+    answer_probe(scene)
+    assert scene.supervisor.ready("alice") == there
+    scene.supervisor.refused(there)
+    scene.reactor.advance(8)
+    assert child.signals == [9]
+    child.exit(None, 9)
+    assert there.port not in scene.supervisor._fleet.ports
+
+
+def test_reports_that_make_no_sense_do_no_harm(stage: Stage) -> None:
+    scene = stage()
+    got = scene.wait()
+    protocol = scene.children.last._protocol
+    for piece in (b"\n", b"[]\n", b'{"event": 3}\n', b"[" * 70_000, b"\n", b'{"event": "re'):
+        protocol.childDataReceived(4, piece)
+    assert got == []
+    protocol.childDataReceived(4, b'ady"}\n')
+    upstream(got)
+
+
+def answer_probe(scene: Scene) -> None:
+    """Let the last probe have an answer."""
+    from twisted.internet.testing import StringTransport
+
+    host, _, factory, *_ = scene.reactor.tcpClients[-1]
+    assert host == "127.0.0.1"
+    protocol = factory.buildProtocol(None)
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    assert transport.value().startswith(b"OPTIONS / HTTP/1.1\r\n")
+    for byte in b"HTTP/1.1 401 No":
+        protocol.dataReceived(bytes([byte]))
+    assert transport.disconnecting
+
+
+def free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
