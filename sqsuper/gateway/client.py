@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from enum import Enum, auto
 from typing import Protocol
 
-from sqsuper.gateway.exchange import Exchange, Failure
+from twisted.logger import Logger
+
+from sqsuper.gateway.admission import Gate, OwnAnswer, admit, error
+from sqsuper.gateway.exchange import Exchange
+from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.rewrite import REQUEST_ID
 from sqsuper.gateway.spool import Spool
 from sqsuper.gateway.upstream import Pool
 from sqsuper.gateway.wire import Wire
-from sqsuper.http1 import answers, credentials, target
-from sqsuper.http1.credentials import Grant, Rejected
+from sqsuper.http1 import answers, credentials
+from sqsuper.http1.credentials import Grant
 from sqsuper.http1.errors import FramingError
 from sqsuper.http1.head import RequestHead
 from sqsuper.http1.reader import RequestReader
@@ -22,49 +26,50 @@ from sqsuper.http1.reader import RequestReader
 PIPELINE_BYTES = 65_536
 MAX_REQUEST_ID = 128
 
+log = Logger()
 
-class Front(Protocol):
+
+class Front(Gate, Protocol):
     """What a client's connection needs of the gateway."""
 
     timing: Limits
 
     def seconds(self) -> float: ...
     def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]: ...
-    def lookup(self, digest: bytes) -> Grant | None: ...
-    def now(self) -> float:
-        """Return Unix seconds."""
-
-    def wrong_token(self, peer: str, head: RequestHead) -> int | None:
-        """Count an unknown token; return None, or the seconds to wait when there were too many."""
-
     def pool(self, tenant: str) -> Pool: ...
     def new_spool(self) -> Spool: ...
     def new_request_id(self) -> bytes: ...
-    def health(self) -> tuple[int, bytes]:
-        """Return status and JSON line of `GET /health`."""
-
     def closing(self) -> bool: ...
     def gone(self, client: ClientConnection) -> None: ...
     def failed(self, tenant: str, request_id: bytes, failure: Failure) -> None:
         """Learn that a request was answered with 502, 503 or 504."""
 
 
+class Phase(Enum):
+    OPEN = auto()
+    LINGERING = auto()  # our direction is ended; what comes is read and thrown away
+    CLOSING = auto()
+    LOST = auto()
+
+
 class ClientConnection:
     """See the module's text. A `WireUser`; what an exchange needs of it is `exchange.Client`."""
 
     __slots__ = (
-        "_closed",
-        "_congested_since",
+        "_congested",
         "_ended",
         "_exchange",
-        "_exchange_tenant",
         "_front",
         "_linger_left",
         "_linger_until",
         "_paused",
+        "_phase",
         "_reader",
+        "_sent",
         "_served",
         "_since",
+        "_taken",
+        "_taken_at",
         "_working",
         "peer",
         "timing",
@@ -78,24 +83,27 @@ class ClientConnection:
         self._front = front
         self._reader = RequestReader(front.timing.max_head_bytes, front.timing.max_body_bytes)
         self._exchange: Exchange | None = None
-        self._exchange_tenant = ""
+        self._phase = Phase.OPEN
         self._served = False
         self._since = front.seconds()
-        self._congested_since: float | None = None
+        self._congested = False
+        self._sent = 0
+        self._taken = 0
+        self._taken_at = self._since
         self._linger_until: float | None = None
         self._linger_left = answers.LINGER_BYTES
         self._paused = False
         self._ended = False
-        self._closed = False
         self._working = False
 
     # WireUser
 
     def received(self, data: bytes) -> None:
-        if self._linger_until is not None:
+        if self._phase is Phase.LINGERING:
             self._linger_left -= len(data)
             if self._linger_left < 0:
                 self.close()
+        if self._phase is not Phase.OPEN:
             return
         if not self._reader.started:
             self._since = self._front.seconds()
@@ -105,30 +113,33 @@ class ClientConnection:
         self._proceed()
 
     def drained(self) -> None:
-        self._congested_since = None
-        if self._linger_until is not None:
+        self._congested = False
+        if self._phase is Phase.LINGERING:
             self._linger_until = self._front.seconds() + answers.LINGER_SECONDS
         elif self._exchange is not None:
             self._exchange.client_drained()
         else:
+            # The client could hardly go on before it had its answer.
+            self._since = self._front.seconds()
             self._proceed()
 
     def ended(self) -> None:
         self._ended = True
-        if self._linger_until is not None:
+        if self._phase is Phase.LINGERING:
             self.close()
         elif self._exchange is not None:
             self._exchange.client_ended()
-        elif self._congested_since is None:
-            # Nothing is owed but what is on its way already.
-            self.close()
+        else:
+            self._proceed()
 
     def lost(self) -> None:
-        self._closed = True
+        self._phase = Phase.LOST
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.cancel()
-        self._front.gone(self)
+        try:
+            if exchange is not None:
+                exchange.cancel()
+        finally:
+            self._front.gone(self)
 
     # What an exchange needs
 
@@ -137,53 +148,53 @@ class ClientConnection:
         return self._reader.buffer
 
     def send(self, data: bytes) -> bool:
-        if self._closed:
+        if self._phase is not Phase.OPEN:
             return True
+        if self._sent == self._taken:
+            self._taken_at = self._front.seconds()
+        self._sent += len(data)
         more = self.wire.send(data)
-        if not more and self._congested_since is None:
-            self._congested_since = self._front.seconds()
+        self._congested = not more
         return more
 
     def pause(self) -> None:
-        if not self._paused and not self._closed:
+        if not self._paused and self._phase is Phase.OPEN:
             self._paused = True
             self.wire.pause()
 
     def resume(self) -> None:
-        if self._paused and not self._closed:
+        if self._paused and self._phase in (Phase.OPEN, Phase.LINGERING):
             self._paused = False
             self.wire.resume()
 
     def abort(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if self._phase is not Phase.LOST:
+            self._phase = Phase.CLOSING
             self.wire.abort()
 
     def close(self) -> None:
         """Close once all that was sent has left."""
-        if not self._closed:
-            self._closed = True
+        if self._phase in (Phase.OPEN, Phase.LINGERING):
+            self._phase = Phase.CLOSING
             self.wire.close()
 
     def fail(self, exchange: Exchange, failure: Failure) -> None:
-        facts: dict[str, object] = {"request_id": exchange.request_id.decode("latin-1")}
+        request_id = exchange.request_id
+        facts: dict[str, object] = {"request_id": request_id.decode("ascii")}
         if failure.executed_unknown:
             facts["executed"] = "unknown"
-        fields = [_id_line(exchange.request_id)]
+        fields = [b"X-Request-ID: %b\r\n" % request_id]
         if failure.retry_after is not None:
             fields.append(b"Retry-After: %d\r\n" % failure.retry_after)
-        head = exchange.head
         self._exchange = None
-        self._front.failed(self._exchange_tenant, exchange.request_id, failure)
+        self._front.failed(exchange.tenant, request_id, failure)
         self._answer(
-            head,
-            lambda connection: answers.error(
+            exchange.head,
+            error(
+                exchange.head,
                 failure.status,
                 failure.code,
                 failure.reason,
-                method=head.method,
-                target=head.target,
-                connection=connection,
                 fields=fields,
                 facts=facts,
             ),
@@ -197,17 +208,24 @@ class ClientConnection:
 
     def finished(self, keep: bool) -> None:
         self._exchange = None
-        self._after_answer(keep)
+        self._after_answer(keep and not self.closing())
         self._proceed()
 
     def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]:
-        return self._front.later(delay, call)
+        def guarded() -> None:
+            try:
+                call()
+            except Exception:
+                log.failure("a request's exchange failed")
+                self.abort()
+
+        return self._front.later(delay, guarded)
 
     def seconds(self) -> float:
         return self._front.seconds()
 
     def closing(self) -> bool:
-        return self._front.closing() or self._ended
+        return self._front.closing() or (self._ended and not self.buffer)
 
     def new_spool(self) -> Spool:
         return self._front.new_spool()
@@ -216,32 +234,47 @@ class ClientConnection:
 
     def sweep(self, now: float) -> None:
         """Look at the deadlines."""
-        timing = self.timing
-        if self._congested_since is not None and now - self._congested_since > timing.send_timeout:
+        if self._sent != self._taken and self._takes_nothing(now):
             self.abort()
-        elif self._linger_until is not None:
-            if now > self._linger_until:
+        elif self._phase is Phase.LINGERING:
+            if self._linger_until is not None and now > self._linger_until:
                 self.close()
+        elif self._phase is not Phase.OPEN:
+            return
         elif self._exchange is not None:
             self._exchange.sweep(now)
-        elif self._reader.started:
-            if now - self._since > timing.head_timeout:
-                self._refuse(
-                    FramingError(
-                        408,
-                        "head_timeout",
-                        f"the request's head took longer than {timing.head_timeout:g} s",
-                    ),
-                    self._reader.method(),
-                    self._reader.target(),
-                )
-        elif now - self._since > (timing.idle_timeout if self._served else timing.head_timeout):
-            self.close()
+        else:
+            self._sweep_between(now)
 
     def close_if_idle(self) -> None:
         """Close unless a request is being read or served."""
-        if self._exchange is None and self._linger_until is None and not self._reader.started:
-            self._finish()
+        if self._phase is Phase.OPEN and self._exchange is None and not self._reader.started:
+            self.close()
+
+    def _takes_nothing(self, now: float) -> bool:
+        """Whether bytes have waited, and none was taken, for `send_timeout`."""
+        taken = self._sent - self.wire.pending
+        if taken == self._taken:
+            return now - self._taken_at > self.timing.send_timeout
+        self._taken = taken
+        self._taken_at = now
+        return False
+
+    def _sweep_between(self, now: float) -> None:
+        timing = self.timing
+        waited = now - self._since
+        if self._congested:
+            return
+        if self._reader.started:
+            if waited > timing.head_timeout:
+                reason = f"the request's head took longer than {timing.head_timeout:g} s"
+                self._refuse(
+                    FramingError(408, "head_timeout", reason),
+                    self._reader.method(),
+                    self._reader.target(),
+                )
+        elif waited > (timing.idle_timeout if self._served else timing.head_timeout):
+            self.close()
 
     # Requests
 
@@ -255,25 +288,22 @@ class ClientConnection:
                 pass
         finally:
             self._working = False
-        if self._closed or self._linger_until is not None:
+        if self._phase is not Phase.OPEN:
             return
-        busy = self._exchange is not None or self._congested_since is not None
-        if busy and len(self.buffer) > PIPELINE_BYTES:
-            self.pause()
-        elif not busy and self._ended:
+        if self._exchange is not None or self._congested:
+            if len(self.buffer) > PIPELINE_BYTES:
+                self.pause()
+        elif self._ended:
+            # Nothing is owed but what is on its way already.
             self.close()
-        elif not busy:
+        else:
             self.resume()
 
     def _may_read(self) -> bool:
-        return (
-            self._exchange is None
-            and self._linger_until is None
-            and self._congested_since is None
-            and not self._closed
-        )
+        return self._phase is Phase.OPEN and self._exchange is None and not self._congested
 
     def _one_request(self) -> bool:
+        """Take one request off the buffer; False when no whole head is there."""
         try:
             head = self._reader.head()
         except FramingError as error:
@@ -282,80 +312,22 @@ class ClientConnection:
         if head is None:
             return False
         try:
-            self._dispatch(head)
+            admitted = admit(self._front, self.peer, head)
         except FramingError as error:
             self._refuse(error, head.method, head.target)
-        self._since = self._front.seconds()
+            return False
+        if isinstance(admitted, OwnAnswer):
+            self._answer(head, admitted, body_unread=head.has_body)
+        else:
+            self._relay(head, admitted)
         return True
 
-    def _dispatch(self, head: RequestHead) -> None:
-        if head.method == b"OPTIONS":
-            self._answer(head, answers.preflight)
-            return
-        path = target.split(head.target)[0]
-        if path == target.HEALTH:
-            self._health(head)
-            return
-        grant = credentials.authenticate(
-            credentials.candidates(head.fields), self._front.lookup, self._front.now()
-        )
-        if isinstance(grant, Rejected):
-            self._reject(head, grant)
-            return
-        if not grant.enabled:
-            self._error(head, 403, "disabled", "this tenant is switched off")
-        elif target.is_reload(head.target):
-            self._error(head, 403, "forbidden", "reload is not served here")
-        elif target.is_admin(head.target):
-            self._error(head, 404, "not_found", "the admin API has a listener of its own")
-        elif grant.read_only and not target.is_read_only(head.target):
-            self._error(head, 403, "read_only", "this token may only read")
-        else:
-            self._exchange = exchange = Exchange(
-                self, head, self._front.pool(grant.tenant), self._request_id(head)
-            )
-            self._exchange_tenant = grant.tenant
-            exchange.start()
-            if self._ended and self._exchange is exchange:
-                exchange.client_ended()
-
-    def _health(self, head: RequestHead) -> None:
-        if head.method not in (b"GET", b"HEAD"):
-            self._error(
-                head,
-                405,
-                "method_not_allowed",
-                "GET, HEAD and OPTIONS are allowed here",
-                (b"Allow: GET, HEAD, OPTIONS\r\n",),
-            )
-            return
-        status, line = self._front.health()
-
-        def render(connection: bytes) -> bytes:
-            start = answers.head(
-                status, length=len(line), content_type=answers.JSON, connection=connection
-            )
-            return start if head.method == b"HEAD" else start + line
-
-        self._answer(head, render)
-
-    def _reject(self, head: RequestHead, rejected: Rejected) -> None:
-        wait = self._front.wrong_token(self.peer, head) if rejected.wrong else None
-        if wait is not None:
-            self._error(
-                head,
-                429,
-                "too_many_wrong_tokens",
-                "too many unknown tokens came from this address",
-                (b"Retry-After: %d\r\n" % wait,),
-            )
-            return
-        self._answer(
-            head,
-            lambda connection: answers.unauthorized(
-                method=head.method, target=head.target, connection=connection
-            ),
-        )
+    def _relay(self, head: RequestHead, grant: Grant) -> None:
+        pool = self._front.pool(grant.tenant)
+        self._exchange = exchange = Exchange(self, head, pool, self._request_id(head))
+        exchange.start()
+        if self._ended and self._exchange is exchange:
+            exchange.client_ended()
 
     def _request_id(self, head: RequestHead) -> bytes:
         for name, value, _line in head.fields:
@@ -367,33 +339,9 @@ class ClientConnection:
 
     # Answers of our own
 
-    def _error(
-        self, head: RequestHead, status: int, code: str, reason: str, fields: Sequence[bytes] = ()
-    ) -> None:
-        self._answer(
-            head,
-            lambda connection: answers.error(
-                status,
-                code,
-                reason,
-                method=head.method,
-                target=head.target,
-                connection=connection,
-                fields=fields,
-            ),
-        )
-
-    def _answer(
-        self,
-        head: RequestHead,
-        render: Callable[[bytes], bytes],
-        body_unread: bool | None = None,
-    ) -> None:
-        if body_unread is None:
-            body_unread = head.has_body
+    def _answer(self, head: RequestHead, answer: OwnAnswer, *, body_unread: bool) -> None:
         keep = head.keep_alive and not body_unread and not self.closing()
-        connection = answers.CLOSE if not keep else b"" if head.minor else answers.KEEP_ALIVE
-        self.send(render(connection))
+        self.send(answer.render(keep))
         self._after_answer(keep)
 
     def _after_answer(self, keep: bool) -> None:
@@ -417,20 +365,14 @@ class ClientConnection:
 
     def _finish(self) -> None:
         """Half-close, then read on for a while, or a reset could overtake the answer."""
-        if self._closed:
+        if self._phase is not Phase.OPEN:
             return
         if self._ended:
             self.close()
             return
-        # The time to read on begins when all was sent (`drained`); until then it is the
-        # client that takes nothing.
-        self._linger_until = math.inf
-        self._congested_since = self._front.seconds()
+        # The time to read on begins when all was sent (`drained`).
+        self._phase = Phase.LINGERING
         self._linger_left -= len(self.buffer)
         self.buffer.clear()
         self.wire.finish()
         self.resume()
-
-
-def _id_line(request_id: bytes) -> bytes:
-    return b"X-Request-ID: %b\r\n" % request_id

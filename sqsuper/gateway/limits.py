@@ -108,6 +108,28 @@ class WrongTokens:
         return None
 
 
+class LineBudget:
+    """How many lines may be logged: `limit` in each second."""
+
+    def __init__(self, limit: int = 1000) -> None:
+        self._limit = limit
+        self._second = -1
+        self._lines = 0
+
+    def spend(self, now: float) -> int | None:
+        """Ask for one line at `now` (seconds).
+
+        Return None when there is none left; else how many were dropped in the second before.
+        """
+        second = int(now)
+        dropped = 0
+        if second != self._second:
+            dropped = max(0, self._lines - self._limit)
+            self._second, self._lines = second, 0
+        self._lines += 1
+        return dropped if self._lines <= self._limit else None
+
+
 class Connections:
     """Open client connections, in all and by address."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqsuper.http1 import answers
 from sqsuper.http1.credentials import CREDENTIAL_FIELDS
 from sqsuper.http1.head import HOP_BY_HOP, RequestHead, ResponseHead
+from sqsuper.instances import Upstream
 
 REQUEST_ID = b"x-request-id"
 
@@ -17,6 +18,14 @@ _NOT_SENT_DOWN = HOP_BY_HOP | {
     b"access-control-expose-headers",
     REQUEST_ID,
 }
+
+
+def host_of(upstream: Upstream) -> str:
+    """Return the Host of a request that came without one."""
+    if upstream.path is not None:
+        return "127.0.0.1"
+    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
+    return f"{host}:{upstream.port}"
 
 
 def upstream_head(
@@ -48,6 +57,13 @@ def upstream_head(
         lines.append(b"X-Request-ID: %b\r\n" % request_id)
     lines.append(b"Authorization: Bearer %b\r\n\r\n" % key.encode("ascii"))
     return b"".join(lines)
+
+
+def connection_line(keep: bool, minor: int) -> bytes:
+    """Return the Connection line of an answer to an HTTP/1.`minor` client, or nothing."""
+    if not keep:
+        return answers.CLOSE
+    return b"" if minor else answers.KEEP_ALIVE
 
 
 def client_head(

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -18,8 +17,14 @@ from twisted.logger import Logger
 
 from sqsuper.config.model import Config, Tenant
 from sqsuper.gateway.client import ClientConnection
-from sqsuper.gateway.exchange import Failure
-from sqsuper.gateway.limits import Connections, Limits, WrongTokens, client_address
+from sqsuper.gateway.failure import Failure
+from sqsuper.gateway.limits import (
+    Connections,
+    Limits,
+    LineBudget,
+    WrongTokens,
+    client_address,
+)
 from sqsuper.gateway.routes import Routes
 from sqsuper.gateway.spool import Spool, SpoolRoom
 from sqsuper.gateway.transports import ListenFactory, TransportConnector
@@ -79,6 +84,7 @@ class GatewayService(Service):
         self._connections = Connections(
             gateway.max_connections, gateway.max_connections_per_address
         )
+        self._lines = LineBudget()
         self._spool_room = SpoolRoom(config.run_dir)
         self._id_prefix = secrets.token_hex(6).encode("ascii")
         self._ids = itertools.count(1)
@@ -103,7 +109,11 @@ class GatewayService(Service):
         self._stopping = True
         ports, self._ports = self._ports, []
         for port in ports:
-            await maybeDeferred(port.stopListening)
+            try:
+                await maybeDeferred(port.stopListening)
+            except Exception:
+                # Such as a Unix socket's file that is gone: no reason not to stop.
+                log.failure("a listener was not closed cleanly")
         for client in list(self._clients):
             client.close_if_idle()
         if self._clients:
@@ -135,23 +145,29 @@ class GatewayService(Service):
         self._sweeper = self._reactor.callLater(SWEEP_INTERVAL, self._sweep)
         now = self.seconds()
         for client in list(self._clients):
-            client.sweep(now)
+            try:
+                client.sweep(now)
+            except Exception:
+                # A defect ends its own connection, and no other's deadlines.
+                log.failure("the deadlines of a connection")
+                client.abort()
         for pool in self._pools.values():
             pool.sweep(now)
 
     def _accept(self, wire: Wire, address: IAddress | None) -> WireUser:
         peer = getattr(address, "host", "") or ""
-        client = ClientConnection(self, wire, peer)
         if self._stopping or not self._connections.enter(peer):
-            wire.send(
-                answers.error(
-                    503, "overloaded", "too many connections", fields=(b"Retry-After: 1\r\n",)
-                )
-            )
-            wire.close()
-            return _Ignored()
+            return self._turn_away(wire)
+        client = ClientConnection(self, wire, peer)
         self._clients.add(client)
         return client
+
+    def _turn_away(self, wire: Wire) -> WireUser:
+        reason = "the gateway is stopping" if self._stopping else "too many connections"
+        code = "stopping" if self._stopping else "overloaded"
+        wire.send(answers.error(503, code, reason, fields=(b"Retry-After: 1\r\n",)))
+        wire.close()
+        return _TurnedAway()
 
     # Front
 
@@ -210,19 +226,23 @@ class GatewayService(Service):
         self._check_gone()
 
     def failed(self, tenant: str, request_id: bytes, failure: Failure) -> None:
+        dropped = self._lines.spend(self.seconds())
+        if dropped is None:
+            return
+        if dropped:
+            log.warn("{dropped} lines on failed requests were dropped", dropped=dropped)
         log.warn(
             "tenant {tenant}: request {request_id} answered {status} {code}: {reason}",
             tenant=tenant,
-            request_id=answers.one_line(request_id.decode("latin-1")),
+            request_id=request_id.decode("ascii"),
             status=failure.status,
             code=failure.code,
             reason=failure.reason,
         )
 
 
-@attrs.define
-class _Ignored:
-    """A connection that was turned away when it was accepted."""
+class _TurnedAway:
+    """The user of a connection that is closed as soon as its answer has left."""
 
     def received(self, data: bytes) -> None:
         pass

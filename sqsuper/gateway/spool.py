@@ -16,7 +16,7 @@ class SpoolError(Exception):
 
 
 class SpoolRoom:
-    """Where bodies are spooled: an unnamed file each, in `directory`, `limit` bytes in all."""
+    """Where bodies are spooled: in `directory`, `limit` bytes in all (in memory or not)."""
 
     def __init__(self, directory: Path, limit: int = TOTAL_LIMIT) -> None:
         self.directory = directory
@@ -40,14 +40,15 @@ class Spool:
         self.length = 0
 
     def write(self, data: bytes) -> None:
-        """Append. Raises SpoolError."""
-        if self._file is None and self.length + len(data) > MEMORY_LIMIT:
+        """Append. After SpoolError the body is of no use but to be closed."""
+        self._room.take(len(data))
+        self.length += len(data)
+        if self._file is None and self.length > MEMORY_LIMIT:
             self._to_file()
         if self._file is None:
             self._memory += data
         else:
-            self._write_file(data)
-        self.length += len(data)
+            self._put(data)
 
     def rewind(self) -> None:
         """Read from the start: after the last `write`, or for another attempt."""
@@ -64,29 +65,19 @@ class Spool:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._room.used -= self.length
+        self._room.used -= self.length
         self._memory = bytearray()
         self.length = 0
 
     def _to_file(self) -> None:
-        self._room.take(self.length)
         try:
             self._file = tempfile.TemporaryFile(  # noqa: SIM115  # open as long as the body
                 dir=self._room.directory, buffering=0
             )
         except OSError as error:
-            self._room.used -= self.length
             raise SpoolError from error
         memory, self._memory = bytes(self._memory), bytearray()
         self._put(memory)
-
-    def _write_file(self, data: bytes) -> None:
-        self._room.take(len(data))
-        try:
-            self._put(data)
-        except SpoolError:
-            self._room.used -= len(data)
-            raise
 
     def _put(self, data: bytes) -> None:
         assert self._file is not None

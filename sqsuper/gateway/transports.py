@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import (
     IAddress,
     IConnector,
@@ -20,6 +22,11 @@ from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.instances import Upstream
 
 CONNECT_TIMEOUT = 10
+
+# A full backlog, or too few descriptors, ports or memory: all of them pass.
+_TRY_AGAIN = frozenset(
+    {errno.EAGAIN, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -36,7 +43,7 @@ class TransportWire(Protocol):
         self._user: WireUser | None = None
 
     def connectionMade(self) -> None:
-        if hasattr(self.transport, "setTcpNoDelay"):
+        if not isinstance(self.transport.getHost(), UNIXAddress):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self._user = self._user_for(self)
@@ -70,6 +77,13 @@ class TransportWire(Protocol):
     def stopProducing(self) -> None:
         pass
 
+    @property
+    def pending(self) -> int:
+        transport = self.transport
+        # Twisted keeps what waits in two places, and tells of neither.
+        waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return waiting
+
     def send(self, data: bytes) -> bool:
         self.transport.write(data)
         return not self._congested
@@ -96,10 +110,11 @@ class TransportWire(Protocol):
 
     def alive(self) -> bool:
         try:
-            self.transport.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self.transport.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
-        except OSError:
+        except (AttributeError, OSError):
+            # AttributeError: Twisted has let go of the socket.
             return False
         return False
 
@@ -125,21 +140,23 @@ class ListenFactory(Factory):
 class _UpstreamFactory(ClientFactory):
     noisy = False
 
-    def __init__(self, connected: Callable[[Wire], WireUser], failed: Callable[[], None]) -> None:
+    def __init__(
+        self, connected: Callable[[Wire], WireUser], failed: Callable[[bool], None]
+    ) -> None:
         self._connected = connected
-        self._failed: Callable[[], None] | None = failed
+        self._failed = failed
         self.cancelled = False
 
     def buildProtocol(self, addr: IAddress | None) -> TransportWire | None:
         return None if self.cancelled else TransportWire(self._connected)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        if not self.cancelled and self._failed is not None:
-            self._failed()
+        if not self.cancelled:
+            self._failed(getattr(reason.value, "osError", None) in _TRY_AGAIN)
 
 
 class TransportConnector:
-    """Opens connections to instances by the reactor's own client transports."""
+    """Opens connections to instances as transports of the reactor."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -148,19 +165,39 @@ class TransportConnector:
         self,
         upstream: Upstream,
         connected: Callable[[Wire], WireUser],
-        failed: Callable[[], None],
+        failed: Callable[[bool], None],
     ) -> Callable[[], None]:
-        factory = _UpstreamFactory(connected, failed)
+        """See `Connector.connect`."""
         if upstream.path is not None:
-            connector = self._reactor.connectUNIX(upstream.path, factory, timeout=CONNECT_TIMEOUT)
-        else:
-            connector = self._reactor.connectTCP(
-                upstream.host, upstream.port, factory, timeout=CONNECT_TIMEOUT
-            )
+            return self._connect_unix(upstream.path, connected, failed)
+        factory = _UpstreamFactory(connected, failed)
+        connector = self._reactor.connectTCP(
+            upstream.host, upstream.port, factory, timeout=CONNECT_TIMEOUT
+        )
 
         def cancel() -> None:
+            factory.cancelled = True
             if connector.state == "connecting":
-                factory.cancelled = True
                 connector.stopConnecting()
 
         return cancel
+
+    def _connect_unix(
+        self, path: str, connected: Callable[[Wire], WireUser], failed: Callable[[bool], None]
+    ) -> Callable[[], None]:
+        # Such a connect is over at once, and Twisted's own does not tell a full backlog
+        # (EAGAIN) from a refusal.
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                sock.setblocking(False)
+                sock.connect(path)
+                self._reactor.adoptStreamConnection(
+                    sock.fileno(), socket.AF_UNIX, ListenFactory(lambda wire, _: connected(wire))
+                )
+        except OSError as error:
+            failed(error.errno in _TRY_AGAIN)
+        return _nothing
+
+
+def _nothing() -> None:
+    pass

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
+
+from twisted.logger import Logger
 
 from sqsuper.gateway.wire import Connector, Wire
 from sqsuper.instances import Instances, Unavailable, Upstream, Wait
@@ -13,6 +16,8 @@ from sqsuper.instances import Instances, Unavailable, Upstream, Wait
 # never ends an idle one; others end theirs when they like, so those are kept briefly.
 IDLE_UNIX = 60.0
 IDLE_TCP = 2.0
+
+log = Logger()
 
 
 class Asker(Protocol):
@@ -24,6 +29,15 @@ class Asker(Protocol):
     def turned_away(self, reason: Unavailable) -> None:
         """End: there is no instance, or too many wait for it. No slot is taken."""
 
+    def connected(self, connection: UpstreamConnection) -> None:
+        """Take over a connection (as its `user`)."""
+
+    def refused(self, busy: bool) -> None:
+        """Learn that no connection came about (`busy`: as `Connector.connect` says)."""
+
+    def crashed(self) -> None:
+        """End, releasing everything: one of the calls above raised."""
+
 
 class UpstreamUser(Protocol):
     """An exchange that uses a connection."""
@@ -32,6 +46,8 @@ class UpstreamUser(Protocol):
     def upstream_drained(self) -> None: ...
     def upstream_ended(self) -> None: ...
     def upstream_lost(self) -> None: ...
+    def crashed(self) -> None:
+        """End, releasing everything: one of the calls above raised."""
 
 
 class UpstreamConnection:
@@ -47,28 +63,39 @@ class UpstreamConnection:
         self.idle_since = 0.0
 
     def received(self, data: bytes) -> None:
-        if self.user is not None:
-            self.user.answer_received(data)
+        user = self.user
+        if user is not None:
+            self._tell(user, lambda: user.answer_received(data))
         else:
             # Nothing was asked: such bytes would be taken for the next request's answer.
             self.abort()
 
     def drained(self) -> None:
-        if self.user is not None:
-            self.user.upstream_drained()
+        user = self.user
+        if user is not None:
+            self._tell(user, user.upstream_drained)
 
     def ended(self) -> None:
-        if self.user is not None:
-            self.user.upstream_ended()
+        user = self.user
+        if user is not None:
+            self._tell(user, user.upstream_ended)
         else:
             self.abort()
 
     def lost(self) -> None:
         user, self.user = self.user, None
         if user is not None:
-            user.upstream_lost()
+            self._tell(user, user.upstream_lost)
         else:
             self.pool.forget(self)
+
+    def _tell(self, user: UpstreamUser, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            # Raised further it would end this connection, and leave the client without a word.
+            log.failure("tenant {tenant}: a request's exchange failed", tenant=self.pool.tenant)
+            user.crashed()
 
     def abort(self) -> None:
         """Let go of the connection, whatever is under way on it."""
@@ -97,26 +124,35 @@ class Pool:
         self.tenant = tenant
         self._max_inflight = max_inflight
         self._queue = queue
-        self._queue_timeout = queue_timeout
+        self.queue_timeout = queue_timeout
         self._instances = instances
         self._connector = connector
         self._seconds = seconds
-        self.inflight = 0
+        self._holding: set[Asker] = set()
         self._starting: OrderedDict[Asker, Wait | None] = OrderedDict()
         self._waiting: OrderedDict[Asker, float] = OrderedDict()
         self._idle: deque[UpstreamConnection] = deque()
+        self._serving = False
 
-    def enter(self, asker: Asker) -> None:
-        """Ask for a slot: `granted` or `turned_away` is called once, perhaps at once."""
+    @property
+    def inflight(self) -> int:
+        """How many slots are taken."""
+        return len(self._holding)
+
+    def enter(self, asker: Asker, again: bool = False) -> None:
+        """Ask for a slot: `granted` or `turned_away` is called once, perhaps at once.
+
+        `again`: it had one before, and goes before those who had none.
+        """
         upstream = self._instances.ready(self.tenant)
-        if upstream is not None and self.inflight < self._max_inflight and not self._waiting:
+        if upstream is not None and self._has_room():
             self._grant(asker, upstream)
-        elif len(self._starting) + len(self._waiting) >= self._queue:
-            asker.turned_away(
-                Unavailable("overloaded", f"{self._queue} requests are waiting already", 1)
-            )
+        elif not again and len(self._starting) + len(self._waiting) >= self._queue:
+            reason = f"{self._queue} requests are waiting already"
+            self._turn_away(asker, Unavailable("overloaded", reason, 1))
         elif upstream is not None:
-            self._waiting[asker] = self._seconds() + self._queue_timeout
+            self._wait_for_slot(asker)
+            self._waiting.move_to_end(asker, last=not again)
         else:
             self._start(asker)
 
@@ -127,46 +163,47 @@ class Pool:
         if wait is not None:
             wait.cancel()
 
-    def leave(self) -> None:
-        """Give a slot back."""
-        self.inflight -= 1
-        self._serve()
+    def leave(self, asker: Asker) -> None:
+        """Give the slot back that `asker` has. Harmless when it has none."""
+        if asker in self._holding:
+            self._holding.remove(asker)
+            self._serve()
 
-    def open(
-        self,
-        upstream: Upstream,
-        connected: Callable[[UpstreamConnection], None],
-        failed: Callable[[], None],
-    ) -> Callable[[], None]:
-        """Give an idle connection to `upstream`, or open one; returns what cancels that.
+    def open(self, asker: Asker, upstream: Upstream) -> Callable[[], None]:
+        """Give `asker`, by `connected`, a connection to `upstream`: an idle or a new one.
 
-        After `failed` the instance is told of; no byte was sent.
+        Or call its `refused`, once the instance was told of it; no byte was sent then.
+        Returns what cancels the attempt.
         """
         while self._idle:
-            connection = self._idle.pop()
-            if connection.upstream.epoch == upstream.epoch and connection.wire.alive():
-                connected(connection)
+            idle = self._idle.pop()
+            if idle.upstream.epoch == upstream.epoch and idle.wire.alive():
+                self._hand_over(asker, idle)
                 return _nothing
-            connection.abort()
+            idle.abort()
 
-        def on_connected(wire: Wire) -> UpstreamConnection:
+        def connected(wire: Wire) -> UpstreamConnection:
             connection = UpstreamConnection(self, upstream, wire)
-            connected(connection)
+            self._hand_over(asker, connection)
             return connection
 
-        def on_failed() -> None:
-            self._instances.refused(upstream)
-            failed()
+        def failed(busy: bool) -> None:
+            if not busy:
+                self._instances.refused(upstream)
+            self._tell(asker, lambda: asker.refused(busy))
 
-        return self._connector.connect(upstream, on_connected, on_failed)
+        return self._connector.connect(upstream, connected, failed)
 
     def take_back(self, connection: UpstreamConnection, reusable: bool) -> None:
-        """Take back a connection after a whole exchange, to keep it if it is `reusable`."""
+        """Take back a connection after a whole answer, to keep it if it is `reusable`."""
         connection.user = None
         self._instances.used(connection.upstream)
         if reusable:
             connection.idle_since = self._seconds()
             self._idle.append(connection)
+        elif connection.wire.pending:
+            # It was answered before it was sent: the rest would be waited for to leave.
+            connection.wire.abort()
         else:
             connection.wire.close()
 
@@ -177,14 +214,10 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """Turn away who waited too long; close what was idle too long."""
-        while self._waiting:
-            asker, deadline = next(iter(self._waiting.items()))
-            if deadline > now:
-                break
-            del self._waiting[asker]
-            asker.turned_away(
-                Unavailable("overloaded", f"no free slot within {self._queue_timeout:g} s", 1)
-            )
+        reason = Unavailable("overloaded", f"no free slot within {self.queue_timeout:g} s", 1)
+        for asker in [a for a, deadline in self._waiting.items() if deadline <= now]:
+            if self._waiting.pop(asker, None) is not None:
+                self._turn_away(asker, reason)
         for connection in [c for c in self._idle if self._stale(c, now)]:
             connection.abort()
 
@@ -205,28 +238,58 @@ class Pool:
                 return
             del self._starting[asker]
             if isinstance(result, Unavailable):
-                asker.turned_away(result)
-            elif self.inflight < self._max_inflight and not self._waiting:
+                self._turn_away(asker, result)
+            elif self._has_room():
                 self._grant(asker, result)
             else:
-                self._waiting[asker] = self._seconds() + self._queue_timeout
+                self._wait_for_slot(asker)
 
         wait = self._instances.wait(self.tenant, outcome)
         if asker in self._starting:
             self._starting[asker] = wait
 
+    def _has_room(self) -> bool:
+        return self.inflight < self._max_inflight and not self._waiting
+
+    def _wait_for_slot(self, asker: Asker) -> None:
+        self._waiting[asker] = self._seconds() + self.queue_timeout
+
     def _serve(self) -> None:
-        while self._waiting and self.inflight < self._max_inflight:
-            upstream = self._instances.ready(self.tenant)
-            asker, _deadline = self._waiting.popitem(last=False)
-            if upstream is None:
-                self._start(asker)
-            else:
-                self._grant(asker, upstream)
+        # A turn may give its slot back at once: then the loop, not the stack, goes deeper.
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._waiting and self.inflight < self._max_inflight:
+                upstream = self._instances.ready(self.tenant)
+                asker, _deadline = self._waiting.popitem(last=False)
+                if upstream is None:
+                    self._tell(asker, partial(self._start, asker))
+                else:
+                    self._grant(asker, upstream)
+        finally:
+            self._serving = False
 
     def _grant(self, asker: Asker, upstream: Upstream) -> None:
-        self.inflight += 1
-        asker.granted(upstream)
+        self._holding.add(asker)
+        self._tell(asker, lambda: asker.granted(upstream))
+
+    def _turn_away(self, asker: Asker, reason: Unavailable) -> None:
+        self._tell(asker, lambda: asker.turned_away(reason))
+
+    def _hand_over(self, asker: Asker, connection: UpstreamConnection) -> None:
+        self._tell(asker, lambda: asker.connected(connection))
+        if connection.user is None:
+            connection.abort()
+
+    def _tell(self, asker: Asker, call: Callable[[], None]) -> None:
+        """Call into one exchange; its defect must not end another, which may be calling us."""
+        try:
+            call()
+        except Exception:
+            log.failure("tenant {tenant}: a request's exchange failed", tenant=self.tenant)
+            asker.crashed()
+            self.leave(asker)
 
 
 def _nothing() -> None:

@@ -15,6 +15,10 @@ from sqsuper.instances import Upstream
 class Wire(Protocol):
     """What may be done to a connection."""
 
+    @property
+    def pending(self) -> int:
+        """How many bytes `send` accepted that the kernel has not taken."""
+
     def send(self, data: bytes) -> bool:
         """Send all of `data` in time. False: enough is waiting; send more after `drained`."""
 
@@ -28,10 +32,10 @@ class Wire(Protocol):
         """Half-close: end our direction once all that was sent has left; reading goes on."""
 
     def close(self) -> None:
-        """Close once all that was sent has left."""
+        """Close once all that was sent has left; nothing is read any more."""
 
     def abort(self) -> None:
-        """Close at once with a reset; what was not sent yet is lost."""
+        """Close at once with a reset; what was not sent yet is lost. Also after `close`."""
 
     def alive(self) -> bool:
         """Whether the peer has neither closed nor sent anything that was not read yet."""
@@ -63,9 +67,11 @@ class Connector(Protocol):
         self,
         upstream: Upstream,
         connected: Callable[[Wire], WireUser],
-        failed: Callable[[], None],
+        failed: Callable[[bool], None],
     ) -> Callable[[], None]:
-        """Open a connection; call `connected` or `failed` once.
+        """Open a connection; call `connected` or `failed` once, perhaps before returning.
 
-        Returns what cancels the attempt (then neither is called); harmless afterwards.
+        `failed(True)`: the instance lives, but its backlog is full (or we are out of
+        descriptors): try again. `failed(False)`: it refused. Returns what cancels the attempt
+        (then neither is called); harmless afterwards.
         """
