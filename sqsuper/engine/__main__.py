@@ -11,14 +11,15 @@ import time
 import sqsuper
 from sqsuper.engine import options as command_line
 from sqsuper.engine.api import API_VERSION, Api
+from sqsuper.engine.checkpoints import Policy
 from sqsuper.engine.control import Control, ControlError, Report
 from sqsuper.engine.coordinates import Reading
 from sqsuper.engine.directory import DataDirectory
-from sqsuper.engine.errors import DirectoryError
+from sqsuper.engine.errors import DirectoryError, EngineError
 from sqsuper.engine.keyring import Keyring
-from sqsuper.engine.server import Server
+from sqsuper.engine.server import Server, report
 from sqsuper.engine.service import Limits
-from sqsuper.engine.store import Store
+from sqsuper.engine.storage import Storage
 from sqsuper.sockets import Loop
 
 TYPE_CHECKING = False
@@ -60,7 +61,13 @@ def main(argv: list[str]) -> int:
         _complain(str(error))
         return 1
     try:
-        return Engine(options, sockets, directory).run()
+        engine = Engine(options, sockets, directory)
+    except (EngineError, OSError) as error:
+        _complain(str(error))
+        directory.close()
+        return 1
+    try:
+        return engine.run()
     finally:
         directory.close()
 
@@ -71,7 +78,10 @@ class Engine:
     def __init__(
         self, options: Options, sockets: list[socket.socket], directory: DataDirectory
     ) -> None:
-        """`sockets` listen already; `directory` is locked."""
+        """`sockets` listen already; `directory` is locked.
+
+        Raises JournalError or OSError if the journal there cannot be gone on from.
+        """
         _set_limits()
         self._loop = Loop()
         self._options = options
@@ -80,16 +90,24 @@ class Engine:
         self._status = 0
         self._serving = False
         self._stopping = False
-        store = Store(
+        self._storage = Storage(
+            self._loop,
             directory,
             clock=time.monotonic,
+            log=_complain,
+            report=report,
+            policy=Policy(
+                options.checkpoint_idle, options.checkpoint_age, options.checkpoint_journal
+            ),
             max_loaded=options.max_loaded,
             max_phext=options.max_phext,
             quota=options.quota,
         )
         self._server = Server(
             self._loop,
-            Api(store, Reading(options.lenient), options.name),
+            Api(self._storage.store, Reading(options.lenient), options.name),
+            self._storage.turns,
+            self._storage.commits,
             Limits(
                 max_head_bytes=options.max_head_bytes,
                 max_body_bytes=options.max_body_bytes,
@@ -101,6 +119,7 @@ class Engine:
             ),
             wall_clock=time.time,
             max_connections=options.max_connections,
+            max_connections_per_address=options.max_connections_per_address,
             wrong_tokens_per_minute=options.wrong_tokens_per_minute,
         )
 
@@ -122,6 +141,7 @@ class Engine:
             self._loop.run()
         finally:
             self._server.close()
+            self._storage.close()
             wakeup.close()
             self._loop.close()
         return self._status
@@ -141,7 +161,7 @@ class Engine:
             self._loop.stop()
             return
         self._stopping = True
-        self._server.stop(self._loop.stop)
+        self._server.stop(lambda: self._storage.stop(self._loop.stop), self._options.stop_seconds)
 
     def _control_failed(self, error: ControlError) -> None:
         _complain(str(error))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqsuper.engine.errors import EngineError, WrongMethodError
+from sqsuper.engine.errors import EngineError, PreconditionError, WrongMethodError
+from sqsuper.engine.known import KnownHead
 from sqsuper.http1 import answers, credentials
 from sqsuper.http1 import target as targets
 
@@ -21,9 +22,16 @@ def admit(
     itself. `connection`: the Connection line that a refusal carries. Raises FramingError (400) when
     a credential field stands twice.
     """
-    who = credentials.authenticate(
-        credentials.candidates(head.fields), service.lookup, service.wall_clock()
-    )
+    who: credentials.Grant | credentials.Rejected | None = None
+    now = service.wall_clock()
+    if isinstance(head, KnownHead):
+        who = service.lookup(head.digest)
+        if who is not None and not who.valid_at(now):
+            who = None
+    if who is None:
+        who = credentials.authenticate(credentials.candidates(head.fields), service.lookup, now)
+        if not isinstance(who, credentials.Rejected):
+            service.known.keep(head)
     if isinstance(who, credentials.Rejected):
         wait = None
         if who.wrong and address is not None:
@@ -56,6 +64,8 @@ def render_error(error: EngineError, head: RequestHead, connection: bytes) -> by
     fields: tuple[bytes, ...] = ()
     if isinstance(error, WrongMethodError):
         fields = (b"Allow: %b\r\n" % ", ".join(error.allowed).encode("ascii"),)
+    elif isinstance(error, PreconditionError):
+        fields = (b"ETag: %b\r\n" % error.etag,)
     return answers.error(
         error.status,
         error.code,

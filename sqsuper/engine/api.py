@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from sqsuper.engine import texts, views
-from sqsuper.engine.answer import Answer, failure, streamed
+from sqsuper.engine import search, texts, views
+from sqsuper.engine.answer import JSON, Answer, failure, unchanged
+from sqsuper.engine.conditions import conditions_of, etag
 from sqsuper.engine.errors import (
     BadParameterError,
     EngineError,
     NotFoundError,
+    PreconditionError,
     WrongMethodError,
 )
 from sqsuper.engine.query import Query
+from sqsuper.engine.store import Unloaded
 from sqsuper.http1 import target as targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from sqsuper.engine.coordinates import Reading
-    from sqsuper.engine.document import Document
+    from sqsuper.engine.document import Snapshot
+    from sqsuper.engine.loaded import Phext
     from sqsuper.engine.store import Store
+    from sqsuper.engine.turns import Job
+    from sqsuper.http1.head import Field
 
-    Handler = Callable[["Api", "Request"], Answer]
+    Handler = Callable[["Api", "Request"], Answer | Job[Answer]]
 
 # Clients compare it: the version of the API that is spoken.
 API_VERSION = "0.5.5"
@@ -50,14 +56,20 @@ class Request:
     """One request.
 
     `method` and `target` as sent; `body`: its whole content; `connection`: the number of the
-    connection it came on.
+    connection it came on; `fields`: its head's.
     """
 
-    __slots__ = ("body", "connection", "method", "query", "target")
+    __slots__ = ("body", "connection", "fields", "method", "query", "target")
 
     def __init__(
-        self, method: bytes, target: bytes, body: bytes = b"", connection: int = 0
+        self,
+        method: bytes,
+        target: bytes,
+        body: bytes = b"",
+        connection: int = 0,
+        fields: Iterable[Field] = (),
     ) -> None:
+        self.fields = fields
         self.method = method
         self.target = target
         self.body = body
@@ -90,15 +102,44 @@ class Api:
         """
         _endpoint(method, targets.split(target)[0])
 
-    def answer(self, request: Request) -> Answer:
-        """Do what a request asks. Errors of the engine are answers; no other is raised."""
+    def answer(self, request: Request) -> Answer | Job[Answer]:
+        """Do what a request asks, or return the job of doing it.
+
+        Errors of the engine are answers; no other is raised.
+        """
         path, query = targets.split(request.target)
         try:
             handler = _endpoint(request.method, path)
             request.query = Query(query)
-            return handler(self, request)
+            answer = handler(self, request)
         except EngineError as error:
             return failure(error)
+        except Unloaded:
+            return self._work(request, handler)
+        return answer if isinstance(answer, Answer) else self._work(request, handler)
+
+    def _work(self, request: Request, handler: Handler) -> Job[Answer]:
+        # What was loaded stays until the request is answered, however many it needs.
+        held: list[Phext] = []
+        try:
+            while True:
+                try:
+                    answer = handler(self, request)
+                    return answer if isinstance(answer, Answer) else (yield from answer)
+                except Unloaded as unloaded:
+                    missing = unloaded
+                yield from self._store.loading(missing)
+                loaded = self._store.phext_at(missing.place)
+                if loaded is not None:
+                    loaded.pins += 1
+                    held.append(loaded)
+        except EngineError as error:
+            return failure(error)
+        finally:
+            if held:
+                for phext in held:
+                    phext.pins -= 1
+                self._store.trim()
 
     def _name(self, request: Request) -> str:
         name = request.query.text(b"p")
@@ -117,83 +158,164 @@ class Api:
     def _version(self, _request: Request) -> Answer:
         return Answer(API_VERSION.encode("ascii"))
 
-    def _load(self, request: Request) -> Answer:
+    def _load(self, request: Request) -> Job[Answer]:
         name = self._name(request)
-        self._store.load(name)
+        yield from self._store.load(name)
         return Answer(f"Loaded {name}.phext".encode())
 
     def _select(self, request: Request) -> Answer:
         name = self._name(request)
         self._store.check(name)
         key = self._reading.of_read(self._coordinate(request))
-        filename = request.query.raw(b"f") or b""
-        extension = filename.decode("utf-8", "replace").rpartition(".")
+        conditions = conditions_of(request.fields)
+        phext = self._store.open(name)
+        text = phext.document.get(key)
+        if conditions is not None:
+            try:
+                if conditions.is_unchanged(text):
+                    return unchanged(etag(text), phext.group, name)
+            except PreconditionError as error:
+                return failure(error, phext.group, name)
+        filename = request.query.raw(b"f")
         return Answer(
-            self._store.get(name, key),
-            content_type=CONTENT_TYPES.get(extension[2].lower()) if extension[1] else None,
+            text,
+            content_type=None if filename is None else _type_of(filename),
+            etag=etag(text),
+            after=phext.group,
+            name=name,
         )
 
     def _insert(self, request: Request) -> Answer:
-        def appended(document: Document, pieces: Mapping[int, bytes]) -> dict[int, bytes]:
-            return {key: document.get(key) + piece for key, piece in pieces.items()}
-
-        return Answer(b"Inserted %d bytes" % self._write(request, appended))
+        return self._write(request, b"Inserted %d bytes", append=True)
 
     def _update(self, request: Request) -> Answer:
-        def replaced(_document: Document, pieces: Mapping[int, bytes]) -> Mapping[int, bytes]:
-            return pieces
+        return self._write(request, b"Updated %d bytes", append=False)
 
-        return Answer(b"Updated %d bytes" % self._write(request, replaced))
-
-    def _write(
-        self,
-        request: Request,
-        change: Callable[[Document, Mapping[int, bytes]], Mapping[int, bytes]],
-    ) -> int:
+    def _write(self, request: Request, said: bytes, *, append: bool) -> Answer:
         name = self._name(request)
         self._store.check(name)
         key = self._reading.of_write(self._coordinate(request))
         text = request.text
         texts.check_utf8(text)
         if request.query.raw(b"splice") == b"1":
-            pieces = texts.splice(text, key)
+            changes = texts.splice(text, key)
         else:
             texts.check_single(text)
-            pieces = {key: text}
-        self._store.apply(name, lambda document: change(document, pieces))
-        return len(text)
+            changes = {key: text}
+        conditions = conditions_of(request.fields)
+        phext = self._store.open(name)
+        document = phext.document
+        if conditions is not None:
+            try:
+                conditions.check_write(document.get(key))
+            except PreconditionError as error:
+                return failure(error, phext.group, name)
+        if append:
+            changes = {each: document.get(each) + piece for each, piece in changes.items()}
+        self._store.apply(phext, changes)
+        return Answer(said % len(text), etag=etag(document.get(key)), after=phext.group, name=name)
 
     def _delete(self, request: Request) -> Answer:
         name = self._name(request)
         self._store.check(name)
         key = self._reading.of_write(self._coordinate(request))
-        removed = len(self._store.get(name, key))
-        self._store.apply(name, lambda _document: {key: b""})
-        return Answer(b"Removed %d bytes" % removed)
+        conditions = conditions_of(request.fields)
+        phext = self._store.open(name)
+        text = phext.document.get(key)
+        if conditions is not None:
+            try:
+                conditions.check_write(text)
+            except PreconditionError as error:
+                return failure(error, phext.group, name)
+        self._store.apply(phext, {key: b""})
+        return Answer(b"Removed %d bytes" % len(text), etag=etag(b""), after=phext.group, name=name)
 
-    def _toc(self, request: Request) -> Answer:
-        snapshot = self._store.snapshot(self._name(request))
-        return streamed(lambda: views.toc(snapshot))
+    def _batch(self, request: Request) -> Answer:
+        # Costs start time that few engines need.
+        from json import dumps  # noqa: PLC0415
 
-    def _get(self, request: Request) -> Answer:
+        from sqsuper.engine import batch  # noqa: PLC0415
+
+        operations = batch.parse(request.body)
+        results, group = batch.Batch(self._store, self._reading, operations).run()
+        name = operations[0].name if operations else ""
+        return Answer(
+            dumps(results, ensure_ascii=False).encode("utf-8"),
+            content_type=JSON,
+            after=group,
+            name=name,
+        )
+
+    def _toc(self, request: Request) -> Job[Answer]:
+        return self._streamed(request, views.toc, views.toc_lengths)
+
+    def _json_export(self, request: Request) -> Job[Answer]:
+        return self._streamed(request, views.json_export, views.json_lengths)
+
+    def _streamed(
+        self,
+        request: Request,
+        text: Callable[[Snapshot], Iterator[bytes]],
+        lengths: Callable[[Snapshot], Iterator[int]],
+    ) -> Job[Answer]:
+        """Measure a text in pieces, so that it can be sent in pieces."""
         name = self._name(request)
-        own = self._store.own_text(name)
-        if own is not None:
-            length, pieces = own
-            return Answer(pieces=pieces, length=length)
-        snapshot = self._store.snapshot(name)
-        return streamed(snapshot.pieces, snapshot.length)
+        snapshot, group = yield from self._store.snapshot(name)
+        length = 0
+        for part in lengths(snapshot):
+            length += part
+            yield None
+        return Answer(pieces=text(snapshot), length=length, after=group, name=name)
 
-    def _checksum(self, request: Request) -> Answer:
-        snapshot = self._store.snapshot(self._name(request))
-        return Answer(views.checksum(snapshot.pieces()).encode("ascii"))
+    def _get(self, request: Request) -> Job[Answer]:
+        name = self._name(request)
+        phext = self._store.open(name)
+        file = self._store.file_of(phext)
+        if file is not None:
+            return Answer(file=file, length=phext.file_size, after=phext.group, name=name)
+        snapshot, group = yield from self._store.snapshot(name)
+        return Answer(pieces=snapshot.pieces(), length=snapshot.length, after=group, name=name)
 
-    def _delta(self, request: Request) -> Answer:
-        snapshot = self._store.snapshot(self._name(request))
+    def _checksum(self, request: Request) -> Job[Answer]:
+        name = self._name(request)
+        snapshot, group = yield from self._store.snapshot(name)
+        checksum = views.Checksum()
+        for piece in snapshot.pieces():
+            checksum.update(piece)
+            yield None
+        return Answer(checksum.digits(), after=group, name=name)
+
+    def _delta(self, request: Request) -> Job[Answer]:
+        name = self._name(request)
+        self._store.check(name)
         listing = request.text
         texts.check_utf8(listing)
-        difference = views.delta(snapshot, views.client_checksums(listing, self._reading))
-        return streamed(difference.pieces, difference.length)
+        client = yield from views.client_checksums(listing, self._reading)
+        snapshot, group = yield from self._store.snapshot(name)
+        difference = yield from views.delta(snapshot, client)
+        return Answer(pieces=difference.pieces(), length=difference.length, after=group, name=name)
+
+    def _search(self, request: Request) -> Job[Answer]:
+        from json import dumps  # noqa: PLC0415  # costs 1 ms that few engines need
+
+        name = self._name(request)
+        self._store.check(name)
+        low, high = search.bounds(request.query.text(b"prefix"))
+        wanted = search.Search(
+            search.needle(request.query.text(b"q")),
+            low,
+            high,
+            ignoring_case=request.query.raw(b"i") == b"1",
+            limit=search.limit_of(request.query.text(b"limit")),
+        )
+        snapshot, group = yield from self._store.snapshot(name)
+        found = yield from wanted.run(snapshot)
+        return Answer(
+            dumps(found, ensure_ascii=False).encode("utf-8"),
+            content_type=JSON,
+            after=group,
+            name=name,
+        )
 
     def _where(self, request: Request) -> Answer:
         self._store.check(self._name(request))
@@ -207,29 +329,46 @@ class Api:
             f" (algo={algorithm}, limit={limit}).".encode("ascii")
         )
 
-    def _status(self, request: Request) -> Answer:
+    def _status(self, request: Request) -> Answer | Job[Answer]:
         name = request.query.text(b"p")
-        if name:
-            snapshot = self._store.snapshot(name)
-            hosting, length = f"{name}.phext", snapshot.length
-            # As SQ: an empty phext has one empty scroll.
-            scrolls = len(snapshot.keys) or 1
-        else:
-            totals = self._store.totals()
-            hosting, length, scrolls = self._host, totals.length, totals.scrolls
-        return Answer(
-            f"Hosting: {hosting}\nConnection ID: {request.connection}\n"
-            f"Phext Size: {length}\nScrolls: {scrolls}".encode()
+        if not name:
+            return self._totals(request)
+        phext = self._store.open(name)
+        document = phext.document
+        # As SQ: an empty phext has one empty scroll.
+        count = document.count or 1
+        return self._figures(
+            request, f"{name}.phext", document.length, count, after=phext.group, name=name
         )
 
-    def _json_export(self, request: Request) -> Answer:
-        snapshot = self._store.snapshot(self._name(request))
-        return streamed(lambda: views.json_export(snapshot))
+    def _totals(self, request: Request) -> Job[Answer]:
+        totals = yield from self._store.totals()
+        return self._figures(
+            request, self._host, totals.length, totals.scrolls, after=totals.group, name=""
+        )
+
+    def _figures(
+        self, request: Request, hosting: str, length: int, scrolls: int, *, after: int, name: str
+    ) -> Answer:
+        return Answer(
+            f"Hosting: {hosting}\nConnection ID: {request.connection}\n"
+            f"Phext Size: {length}\nScrolls: {scrolls}".encode(),
+            after=after,
+            name=name,
+        )
 
     def _list(self, _request: Request) -> Answer:
         from json import dumps  # noqa: PLC0415  # costs 1 ms that few engines need
 
-        return Answer(dumps(self._store.names(), ensure_ascii=False).encode("utf-8"))
+        return Answer(
+            dumps(self._store.names(), ensure_ascii=False).encode("utf-8"),
+            after=self._store.commits.newest,
+        )
+
+
+def _type_of(filename: bytes) -> bytes | None:
+    _, dot, extension = filename.decode("utf-8", "replace").rpartition(".")
+    return CONTENT_TYPES.get(extension.lower()) if dot else None
 
 
 _READ = (b"GET", b"HEAD")
@@ -249,13 +388,17 @@ _ENDPOINTS: dict[bytes, tuple[tuple[bytes, ...], Handler]] = {
     b"status": (_READ, Api._status),
     b"json-export": (_READ, Api._json_export),
     b"list": (_READ, Api._list),
+    b"search": (_READ, Api._search),
+    b"batch": ((b"POST",), Api._batch),
 }
 
 
+_ROUTES = {targets.API + name: endpoint for name, endpoint in _ENDPOINTS.items()}
+
+
 def _endpoint(method: bytes, path: bytes) -> Handler:
-    path = targets.merge_slashes(path)
-    endpoint = _ENDPOINTS.get(path[len(targets.API) :])
-    if endpoint is None or not path.startswith(targets.API):
+    endpoint = _ROUTES.get(path) or _ROUTES.get(targets.merge_slashes(path))
+    if endpoint is None:
         raise NotFoundError
     methods, handler = endpoint
     if method not in methods:

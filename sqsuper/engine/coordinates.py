@@ -13,6 +13,11 @@ _FORM = re.compile(
     r"[/;]".join(r"\.".join(_NUMBER for _ in range(3)) for _ in range(3)),
 )
 
+_DIGITS = len(str(MAX_PART))
+# How many spellings of sections are remembered, and how long they may be.
+_KNOWN = 1024
+_KNOWN_LENGTH = 64
+
 
 def parse(text: str) -> int:
     """Return the key of a whole coordinate.
@@ -67,16 +72,30 @@ def parse_lenient(text: str) -> int:
 class Reading:
     """How a tenant's coordinates are read: strict or lenient."""
 
-    __slots__ = ("lenient",)
+    __slots__ = ("_sections", "lenient")
 
     def __init__(self, lenient: bool) -> None:
         self.lenient = lenient
+        # All of a coordinate but its scroll, to the key before the first scroll's: clients
+        # stay in few sections.
+        self._sections: dict[str, int] = {}
 
     def of_read(self, text: str | None) -> int:
         """Return the key that a read asks for; none is 1.1.1/1.1.1/1.1.1 (as SQ)."""
         if not text:
             return ORIGIN
-        return parse_lenient(text) if self.lenient else parse(text)
+        section, _, scroll = text.rpartition(".")
+        base = self._sections.get(section)
+        if base is not None and len(scroll) <= _DIGITS and scroll.isascii() and scroll.isdigit():
+            number = int(scroll)
+            if number:
+                return base + number
+        key = parse_lenient(text) if self.lenient else parse(text)
+        if len(section) <= _KNOWN_LENGTH and scroll.isascii() and scroll.isdigit():
+            if len(self._sections) >= _KNOWN:
+                self._sections.clear()
+            self._sections[section] = key - int(scroll)
+        return key
 
     def of_write(self, text: str | None) -> int:
         """Return the key that a write asks for. Raises BadCoordinateError for none, if strict."""

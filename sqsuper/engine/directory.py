@@ -14,14 +14,18 @@ from sqsuper.engine.errors import (
     DirectoryError,
     ForbiddenNameError,
     LockedError,
-    NoSpaceError,
     ReadError,
-    WriteError,
+    write_error,
 )
+from sqsuper.engine.journal import conflict
+from sqsuper.engine.journal.checkpoint import Replacement
+from sqsuper.engine.journal.identity import identity_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Mapping
+
+    from sqsuper.engine.journal.identity import Identity
 
     # device, inode, size, time of change: differ when a file is another one or was changed
     Signature = tuple[int, int, int, int]
@@ -29,13 +33,13 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 5.0
 _LOCK_PAUSE = 0.05
 _READ_BYTES = 1 << 20
-_WRITE_BYTES = 1 << 20
 _STREAM_BYTES = 1 << 16
 _SUFFIX = names.SUFFIX.encode()
 # Side files of ours: no phext's name begins with a dot.
 _SIDE_PREFIX = b".sqsuper-"
 _SIDE_SUFFIX = b".tmp"
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What will be gone once everything is saved.
+_NOT_CHARGED = (".sqsuper-", ".journal-")
 # What opening says of something that is no regular file.
 _NOT_A_FILE = frozenset({errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR})
 
@@ -137,7 +141,7 @@ class DataDirectory:
                     if not stat.S_ISREG(status.st_mode):
                         raise ForbiddenNameError
                     self._check_spelling(filename, directory, status)
-                    return File(self._read_all(fd), signature(status))
+                    return File(self._read_all(fd, status.st_size), signature(status))
                 finally:
                     self._disk.close(fd)
         except FileNotFoundError:
@@ -147,24 +151,19 @@ class DataDirectory:
                 raise ForbiddenNameError from None
             raise ReadError(name, error.errno, _why(error)) from None
 
-    def stream(self, place: bytes, expected: Signature) -> Iterator[bytes] | None:
-        """Return a file's bytes in pieces, or None if its signature is not `expected`.
-
-        The file is open until the iterator ends or is dropped.
-        """
+    def open(self, place: bytes, expected: Signature) -> OpenFile | None:
+        """Open a file to send it, or return None if its signature is not `expected`."""
         try:
             with _Parent(self, place) as (directory, filename):
                 fd = self._disk.open_read(filename, directory)
         except OSError:
             return None
+        file = OpenFile(self._disk, fd)
         try:
             same = signature(self._disk.fstat(fd)) == expected
         except OSError:
             same = False
-        if not same:
-            self._disk.close(fd)
-            return None
-        return _Pieces(self._disk, fd)
+        return file if same else None
 
     def signature(self, place: bytes) -> Signature | None:
         """Return the signature of the file at a place, or None if it cannot be had."""
@@ -174,24 +173,52 @@ class DataDirectory:
         except OSError:
             return None
 
-    def replace(self, name: str, place: bytes, pieces: Iterable[bytes]) -> None:
-        """Replace the file at a place by `pieces`, or create it, durably and in one step.
+    def size(self, place: bytes) -> int | None:
+        """Return a file's bytes, or None if there is none that can be read."""
+        found = self.signature(place)
+        return None if found is None else found[2]
 
-        On failure the old file, or its absence, is kept. Raises NoSpaceError, WriteError;
-        ForbiddenNameError when the place is no longer one.
+    def identity(self, name: str, place: bytes) -> tuple[Identity, Signature | None]:
+        """Read a file for its identity and signature; both None where there is none.
+
+        Raises as `read`.
+        """
+        file = self.read(name, place)
+        return (None, None) if file is None else (identity_of([file.data]), file.signature)
+
+    def replacement(self, place: bytes, pieces: Iterable[bytes]) -> PhextFile:
+        """Return what will replace the file at a place by `pieces`. Raises OSError."""
+        return PhextFile(self, self._disk, place, self._side_name(), pieces)
+
+    def keep_conflict(self, name: str, place: bytes, texts: Mapping[int, bytes]) -> str | None:
+        """Keep scrolls beside the file at a place, durably, and return the new file's name.
+
+        None: there is no text to keep. Raises NoSpaceError, WriteError.
         """
         try:
             with _Parent(self, place) as (directory, filename):
-                self._replace(filename, directory, pieces)
+                kept = conflict.save(
+                    self._disk, directory, filename, self._side_name(), texts, now=time.time()
+                )
         except OSError as error:
-            if error.errno in _NO_SPACE:
-                raise NoSpaceError(name, error.errno, _why(error)) from None
-            if error.errno == errno.ELOOP or error.errno in _NOT_A_FILE:
-                raise ForbiddenNameError from None
-            raise WriteError(name, error.errno, _why(error)) from None
+            raise write_error(name, error) from None
+        return None if kept is None else os.fsdecode(kept)
 
-    def names(self) -> list[str]:
-        """Return the names of all phexts, sorted. Raises DirectoryError."""
+    @property
+    def disk(self) -> Disk:
+        """The system calls."""
+        return self._disk
+
+    @property
+    def fd(self) -> int:
+        """The open directory."""
+        return self._fd
+
+    def names(self, unsaved: Container[bytes] = ()) -> list[str]:
+        """Return the names of all phexts, sorted. Raises DirectoryError.
+
+        `unsaved`: places that count for a link as if there was a file already.
+        """
         found = []
         try:
             for entry in self._disk.scan(self._fd):
@@ -199,14 +226,17 @@ class DataDirectory:
                     name = names.of_file(os.fsencode(entry.name).decode("utf-8"))
                 except UnicodeDecodeError:
                     continue
-                if name is not None and self._holds_phext(entry, name):
+                if name is not None and self._holds_phext(entry, name, unsaved):
                     found.append(name)
         except OSError as error:
             raise DirectoryError(f"the data directory could not be read: {_why(error)}") from None
         return sorted(found)
 
     def usage(self) -> int:
-        """Return the bytes of all files in the directory and below. Follows no link."""
+        """Return the bytes of all files in the directory and below, but for the journal's.
+
+        Follows no link.
+        """
         return self._usage(self._root)
 
     def _usage(self, path: bytes) -> int:
@@ -216,15 +246,16 @@ class DataDirectory:
                 with suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
                         total += self._usage(os.fsencode(entry.path))
-                    else:
+                    elif not entry.name.startswith(_NOT_CHARGED):
                         total += entry.stat(follow_symlinks=False).st_size
         return total
 
-    def _holds_phext(self, entry: os.DirEntry[str], name: str) -> bool:
+    def _holds_phext(self, entry: os.DirEntry[str], name: str, unsaved: Container[bytes]) -> bool:
         try:
             if not entry.is_symlink():
                 return entry.is_file(follow_symlinks=False)
-            return self._is_file(self.place(name))
+            place = self.place(name)
+            return place in unsaved or self._is_file(place)
         except (OSError, ForbiddenNameError, ReadError):
             return False
 
@@ -232,8 +263,9 @@ class DataDirectory:
         with _Parent(self, place) as (directory, filename):
             return stat.S_ISREG(self._disk.lstat(filename, directory).st_mode)
 
-    def _read_all(self, fd: int) -> bytes:
-        pieces = []
+    def _read_all(self, fd: int, size: int) -> bytes:
+        # Whole, and one more to see the end: no second copy is made.
+        pieces = [self._disk.read(fd, size + 1)]
         while piece := self._disk.read(fd, _READ_BYTES):
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -250,52 +282,6 @@ class DataDirectory:
         spellings = {os.fsencode(entry.name) for entry in self._disk.scan(directory)}
         if filename not in spellings:
             raise ForbiddenNameError
-
-    def _replace(self, filename: bytes, directory: int, pieces: Iterable[bytes]) -> None:
-        disk = self._disk
-        temporary = self._side_name()
-        fd = disk.create(temporary, directory)
-        kept = None
-        existed = True
-        try:
-            try:
-                self._write_all(fd, pieces)
-                disk.fsync(fd)
-            finally:
-                disk.close(fd)
-            kept = self._side_name()
-            try:
-                disk.link(filename, kept, directory)
-            except FileNotFoundError:
-                kept, existed = None, False
-            except OSError:
-                kept = None  # a file system without a second name for a file
-            disk.rename(temporary, filename, directory)
-        except BaseException:
-            with suppress(OSError):
-                disk.unlink(temporary, directory)
-            if kept is not None:
-                with suppress(OSError):
-                    disk.unlink(kept, directory)
-            raise
-        try:
-            disk.fsync(directory)
-        except BaseException:
-            # Nobody can tell which of the two a crash would leave: back to the old one.
-            if kept is not None:
-                disk.rename(kept, filename, directory)
-            elif not existed:
-                disk.unlink(filename, directory)
-            raise
-        if kept is not None:
-            with suppress(OSError):
-                disk.unlink(kept, directory)
-
-    def _write_all(self, fd: int, pieces: Iterable[bytes]) -> None:
-        for piece in pieces:
-            view = memoryview(piece)
-            while view:
-                view = view[self._disk.write(fd, view[:_WRITE_BYTES]) :]
 
     def _side_name(self) -> bytes:
         self._counter += 1
@@ -354,35 +340,87 @@ class _Parent:
         return directory, filename
 
     def __exit__(self, *_error: object) -> None:
-        self._directory._close_all(self._opened)
+        opened, self._opened = self._opened, []
+        self._directory._close_all(opened)
 
 
-class _Pieces:
-    """An open file's bytes. Not a generator: one never begun would not close the file."""
+class PhextFile:
+    """A phext file's next contents: `step` until it says no, `place`, and `close` in any case.
 
-    __slots__ = ("_disk", "_fd")
+    Its methods are for any one thread at a time; all but `close` raise OSError.
+    """
+
+    __slots__ = ("_disk", "_fd", "_filename", "_replacement", "_temporary", "_under")
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        disk: Disk,
+        place: bytes,
+        temporary: bytes,
+        pieces: Iterable[bytes],
+    ) -> None:
+        self._disk = disk
+        self._temporary = temporary
+        self._under = _Parent(directory, place)
+        self._fd, self._filename = self._under.__enter__()
+        self._replacement = Replacement(disk, self._fd, self._filename, temporary, pieces)
+
+    @property
+    def identity(self) -> Identity:
+        """Of what was written, once `step` has said no."""
+        return self._replacement.identity
+
+    def step(self) -> bool:
+        """Write one piece; at the end make the file durable and return False."""
+        return self._replacement.step()
+
+    def replaced(self) -> Signature | None:
+        """Return the signature of the file that is in place now, None where there is none."""
+        try:
+            return signature(self._disk.lstat(self._filename, self._fd))
+        except FileNotFoundError:
+            return None
+
+    def place(self) -> Signature:
+        """Rename the file into place; return its signature when that is durable."""
+        made = signature(self._disk.lstat(self._temporary, self._fd))
+        self._replacement.place()
+        return made
+
+    def close(self) -> None:
+        """Remove what is not in place and close everything. Idempotent."""
+        self._replacement.abandon()
+        self._under.__exit__()
+
+
+class OpenFile:
+    """An open file's bytes, one after the other. It is open until it is dropped."""
+
+    __slots__ = ("_disk", "fd", "position")
 
     def __init__(self, disk: Disk, fd: int) -> None:
         self._disk = disk
-        self._fd = fd
+        self.fd = fd
+        self.position = 0
 
-    def __iter__(self) -> _Pieces:
-        return self
-
-    def __next__(self) -> bytes:
-        piece = self._disk.read(self._fd, _STREAM_BYTES) if self._fd >= 0 else b""
-        if not piece:
-            self.close()
-            raise StopIteration
+    def read(self) -> bytes:
+        """Return the next piece; empty at the end. Raises OSError."""
+        piece = self._disk.pread(self.fd, _STREAM_BYTES, self.position)
+        self.position += len(piece)
         return piece
 
-    def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._disk.close(fd)
+    def read_all(self) -> bytes:
+        """Return all that is left. Raises OSError."""
+        pieces = []
+        while piece := self.read():
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def __del__(self) -> None:
-        self.close()
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            self._disk.close(fd)
 
 
 def signature(status: os.stat_result) -> Signature:

@@ -106,6 +106,13 @@ class Disk:
         os.lseek(fd, offset, os.SEEK_SET)  # pragma: no cover  # Windows
         return os.write(fd, data)  # pragma: no cover
 
+    def pread(self, fd: int, count: int, offset: int) -> bytes:
+        """Read at most `count` bytes at an offset."""
+        if hasattr(os, "pread"):
+            return os.pread(fd, count, offset)
+        os.lseek(fd, offset, os.SEEK_SET)  # pragma: no cover  # Windows
+        return os.read(fd, count)  # pragma: no cover
+
     def fdatasync(self, fd: int) -> None:
         """Make a file's data durable, and of its metadata what reading them back needs."""
         if hasattr(os, "fdatasync"):

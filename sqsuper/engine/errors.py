@@ -6,6 +6,8 @@ for people, without a path of the server.
 
 from __future__ import annotations
 
+import errno
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +91,44 @@ class SpliceOverflowError(BadRequestError):
         self.dimension = dimension
 
 
+class BadBatchError(BadRequestError):
+    """A batch that is refused whole, nothing of it applied.
+
+    `operation`: the index of the operation at fault, or None; `cause`: the error that it met
+    alone, whose status and code this one has.
+    """
+
+    code = "bad_batch"
+
+    def __init__(
+        self, operation: int | None, reason: str, cause: EngineError | None = None
+    ) -> None:
+        super().__init__(reason if operation is None else f"operation {operation}: {reason}")
+        self.operation = operation
+        self.cause = cause
+        if cause is not None:
+            self.status = cause.status
+            self.code = cause.code
+
+
+class BatchTooLargeError(BadRequestError):
+    """A batch past its limits (413)."""
+
+    status = 413
+    code = "batch_too_large"
+
+
+class PreconditionError(EngineError):
+    """A conditional request whose condition is false (412). `etag`: the scroll's present one."""
+
+    status = 412
+    code = "precondition_failed"
+
+    def __init__(self, etag: bytes) -> None:
+        super().__init__("the scroll is not what the request expects; nothing changed")
+        self.etag = etag
+
+
 class ForbiddenNameError(EngineError):
     """A phext name that is refused, or that leads to something that is no phext (403)."""
 
@@ -169,6 +209,18 @@ class NoSpaceError(WriteError):
 
     status = 507
     code = "disk_full"
+
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def write_error(name: str, error: BaseException) -> WriteError:
+    """Return the error for a failed system call that a write needed."""
+    number = error.errno if isinstance(error, OSError) else None
+    why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+    if number in _NO_SPACE:
+        return NoSpaceError(name, number, why)
+    return WriteError(name, number, why)
 
 
 class OverQuotaError(StoreError):

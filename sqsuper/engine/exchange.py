@@ -3,7 +3,9 @@
 States and what leads from one to the next:
 
 HEAD     waits for a request's head: whole -> BODY or answer; wrong or too slow -> LINGER
-BODY     reads a body: whole -> answer; wrong or too slow -> LINGER
+BODY     reads a body: whole -> WORK or answer; wrong or too slow -> LINGER
+WORK     the answer is being made, piece by piece, or waits until what it shows is durable:
+         done -> answer
 ANSWER   sends an answer that the client takes slowly, or lets others have a turn:
          done -> HEAD, or LINGER if the connection ends with it
 LINGER   the last answer is out and the connection half closed; what comes is thrown away
@@ -13,10 +15,12 @@ CLOSED   the end
 
 from __future__ import annotations
 
+import os
+
 from sqsuper.engine.admission import admit, render_error
 from sqsuper.engine.answer import Answer, failure
 from sqsuper.engine.api import Request
-from sqsuper.engine.errors import EngineError
+from sqsuper.engine.errors import EngineError, write_error
 from sqsuper.http1 import answers
 from sqsuper.http1.body import ChunkedBody, LengthBody
 from sqsuper.http1.errors import FramingError
@@ -29,29 +33,39 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+    from sqsuper.engine.directory import OpenFile
     from sqsuper.engine.service import Service
+    from sqsuper.engine.turns import Job
     from sqsuper.http1.head import RequestHead
 
-HEAD, BODY, ANSWER, LINGER, CLOSED = range(5)
+HEAD, BODY, WORK, ANSWER, LINGER, CLOSED = range(6)
 
-# Requests, or pieces of an answer, before other connections have their turn.
+# Requests before other connections have their turn.
 _TURN_REQUESTS = 8
-_TURN_PIECES = 8
+# Pieces of work that are done at once: most documents need no more.
+_FIRST_PIECES = 4
 # Bodies up to this are sent together with their head.
 _JOIN_BYTES = 65_536
+# More than this unread behind a request that waits is left to the kernel.
+_BEHIND_BYTES = 65_536
+# Of a file, at a time.
+_FILE_BYTES = 1 << 20
+_SENDFILE = hasattr(os, "sendfile")
 
 
 class Exchange:
     """Owner of one client's connection; see the module."""
 
     __slots__ = (
-        "_address",
+        "_advancing",
         "_body",
         "_closing",
         "_connection",
         "_content",
         "_ended",
+        "_file",
         "_head",
+        "_job",
         "_later",
         "_left",
         "_lingered",
@@ -63,6 +77,9 @@ class Exchange:
         "_service",
         "_since",
         "_state",
+        "_streaming",
+        "_waiting",
+        "address",
     )
 
     def __init__(
@@ -72,17 +89,23 @@ class Exchange:
 
         `address`: the client's, None for the gateway's Unix socket.
         """
-        self._address = address
+        self.address = address
         limits = service.limits
         self._service = service
         self._number = number
-        self._reader = RequestReader(limits.max_head_bytes, limits.max_body_bytes)
+        self._reader = RequestReader(
+            limits.max_head_bytes,
+            limits.max_body_bytes,
+            service.known.heads,
+            limits.max_field_lines,
+        )
         self._state = HEAD
         self._since: float = service.loop.now
         self._served = False
         self._closing = False
         self._ended = False
         self._later = False
+        self._advancing = False
         self._left = 0
         self._lingered = 0
         self._head: RequestHead | None = None
@@ -90,6 +113,11 @@ class Exchange:
         self._content: list[bytes] = []
         self._pace: BodyPace | None = None
         self._pieces: Iterator[bytes] | None = None
+        self._file: OpenFile | None = None
+        self._job: Job[Answer] | None = None
+        # The answer that waits until it is durable
+        self._waiting: Answer | None = None
+        self._streaming = False
         self._connection = Connection(service.loop, sock, self)
 
     @property
@@ -111,6 +139,8 @@ class Exchange:
         self._reader.buffer += data
         if self._state in (HEAD, BODY):
             self._advance()
+        elif len(self._reader.buffer) > _BEHIND_BYTES:
+            self._connection.pause()
 
     def ended(self) -> None:
         """Learn that the client sends no more: what is whole is still answered."""
@@ -120,20 +150,33 @@ class Exchange:
 
     def drained(self) -> None:
         """Go on with an answer, or with the next request."""
-        if self._state == ANSWER:
-            self._pump()
+        if self._state != ANSWER:
+            return
+        if (self._pieces is not None or self._file is not None) and not self._streaming:
+            # There is room now: the first piece waits for nobody.
+            self._streaming = True
+            if self._stream():
+                self._service.turns.add(self._stream)
+            return
+        self._next()
 
     def lost(self, _error: OSError | None) -> None:
         """Learn that the connection is gone."""
         self._state = CLOSED
-        self._pieces = None
+        self._pieces = self._file = self._waiting = None
         self._content = []
+        job, self._job = self._job, None
+        if job is not None:
+            job.close()
         self._service.closed(self)
 
     def stop(self) -> None:
-        """End the connection with the request that is under way, or now if none is."""
+        """End the connection with the request that is under way, or now if none is.
+
+        One whose head is not whole yet is none.
+        """
         self._closing = True
-        if self.idle:
+        if self._state == HEAD:
             self._connection.close()
 
     def abort(self) -> None:
@@ -155,7 +198,7 @@ class Exchange:
             if self._pace is not None and self._pace.overdue(now):
                 self._refuse(FramingError(408, "timeout", "the body comes too slowly"))
         elif self._state == ANSWER:
-            if self._connection.pending and _over(
+            if self._connection.blocked and _over(
                 now - self._connection.progress, limits.send_timeout
             ):
                 self._connection.abort()
@@ -167,6 +210,7 @@ class Exchange:
 
     def _advance(self) -> None:
         # As far as the bytes that are here lead; a batch of requests at most.
+        self._advancing = True
         try:
             for _ in range(_TURN_REQUESTS):
                 if self._state == HEAD and not self._begin():
@@ -177,11 +221,13 @@ class Exchange:
                     if self._ended:
                         self._connection.close()
                     return
-                if self._state != HEAD:
+                if self._state != HEAD or (not self._reader.buffer and not self._ended):
                     return
         except FramingError as error:
             self._refuse(error)
             return
+        finally:
+            self._advancing = False
         if self._reader.buffer:
             self._yield()
 
@@ -197,10 +243,8 @@ class Exchange:
         self._later = False
         if self._state == CLOSED:
             return
-        self._connection.resume()
-        if self._state == ANSWER:
-            self._pump()
-        elif self._state in (HEAD, BODY):
+        if self._state in (HEAD, BODY):
+            self._connection.resume()
             self._advance()
 
     def _begin(self) -> bool:
@@ -222,7 +266,7 @@ class Exchange:
     def _admits(self, head: RequestHead) -> bool:
         close = self._ends_with(head, unread=head.has_body)
         refusal = admit(
-            self._service, head, self._address, answers.CLOSE if close else answers.KEEP_ALIVE
+            self._service, head, self.address, answers.CLOSE if close else answers.KEEP_ALIVE
         )
         if refusal is None:
             return True
@@ -270,24 +314,73 @@ class Exchange:
         return True
 
     def _answer(self, head: RequestHead, content: bytes) -> None:
-        request = Request(head.method, head.target, content, self._number)
+        request = Request(head.method, head.target, content, self._number, head.fields)
+        self._state = WORK
         try:
             answer = self._service.api.answer(request)
         except Exception as error:
-            # A fault of ours: told to nobody but the log.
-            self._service.report(error)
-            answer = failure(EngineError("internal error"))
+            answer = self._fault(error)
+        if isinstance(answer, Answer):
+            self._made(answer)
+            return
+        self._job = answer
+        for _ in range(_FIRST_PIECES):
+            if not self._work():
+                return
+        self._service.turns.add(self._work)
+
+    def _fault(self, error: Exception) -> Answer:
+        # A fault of ours: told to nobody but the log.
+        self._service.report(error)
+        return failure(EngineError("internal error"))
+
+    def _work(self) -> bool:
+        """Do a piece of the answer. False: it is made, or waits for something."""
+        job = self._job
+        if job is None:
+            return False
+        try:
+            gate = next(job)
+        except StopIteration as end:
+            answer: Answer = end.value
+        except Exception as error:
+            answer = self._fault(error)
+        else:
+            if gate is None:
+                return True
+            gate.wait(self._go_on)
+            return False
+        self._job = None
+        self._made(answer)
+        return False
+
+    def _go_on(self) -> None:
+        if self._job is not None:
+            self._service.turns.add(self._work)
+
+    def _made(self, answer: Answer) -> None:
+        """Give an answer once all that it shows is durable."""
+        if answer.after:
+            self._waiting = answer
+            self._service.commits.wait(answer.after, self._durable)
+        else:
+            self._give(answer)
+
+    def _durable(self, error: BaseException | None) -> None:
+        answer, self._waiting = self._waiting, None
+        if answer is None:
+            return
+        self._give(answer if error is None else failure(write_error(answer.name, error)))
+
+    def _give(self, answer: Answer) -> None:
+        head = self._head
+        assert head is not None
         close = self._ends_with(head, unread=False)
         connection = answers.CLOSE if close else answers.KEEP_ALIVE
         if answer.error is not None:
             self._deliver(render_error(answer.error, head, connection), close)
             return
-        start = answers.head(
-            answer.status,
-            length=answer.length,
-            content_type=answer.content_type,
-            connection=connection,
-        )
+        start = answer.head(connection)
         self._deliver(start, close, None if head.method == b"HEAD" else answer)
 
     def _ends_with(self, head: RequestHead, *, unread: bool) -> bool:
@@ -302,47 +395,100 @@ class Exchange:
         self._state = ANSWER
         if answer is None or not answer.length:
             connection.send(start)
-        elif answer.pieces is not None:
-            connection.send(start)
-            self._pieces = answer.pieces
+        elif answer.file is not None or answer.pieces is not None:
             self._left = answer.length
+            if answer.length > _JOIN_BYTES:
+                connection.send(start)
+                self._file, self._pieces = answer.file, answer.pieces
+            else:
+                body = _whole(answer)
+                self._left -= len(body)
+                connection.send(start + body)
+                if self._left:
+                    connection.abort()
         elif answer.length <= _JOIN_BYTES:
             connection.send(start + answer.body)
         else:
             connection.send(start)
             connection.send(memoryview(answer.body))
-        self._pump(first=True)
+        if self._advancing:
+            self._flow()
+        else:
+            self._next()
 
-    def _pump(self, *, first: bool = False) -> None:
-        # The kernel's room is the measure: a piece is made when the last one is gone.
+    def _flow(self) -> None:
+        """Go on with an answer as the kernel takes it; at its end, with the next request."""
         connection = self._connection
-        sent = 0
-        while self._pieces is not None and not connection.pending and not connection.closed:
-            if sent == _TURN_PIECES:
-                self._yield()
-                return
-            piece = next(self._pieces, None)
-            if piece is None:
-                self._pieces = None
-                if self._left:
-                    # Less than was announced, as when a file shrank: no filling.
-                    connection.abort()
-                break
-            self._left -= len(piece)
-            if self._left < 0:
-                connection.abort()
-                break
-            connection.send(piece)
-            sent += 1
-        if connection.closed or connection.pending or self._pieces is not None:
+        if connection.closed or connection.pending:
+            return
+        if self._pieces is not None or self._file is not None:
+            if not self._streaming:
+                self._streaming = True
+                self._service.turns.add(self._stream)
             return
         self._since = self._service.loop.now
         if self._closing:
             self._linger()
             return
         self._state = HEAD
-        if not first:
-            self._advance()
+
+    def _stream(self) -> bool:
+        """Send a piece. False: the kernel is full, or there are no more."""
+        connection = self._connection
+        if connection.closed:
+            self._streaming = False
+            return False
+        sent = self._send_file() if self._file is not None else self._send_piece()
+        if connection.closed:
+            self._streaming = False
+            return False
+        if sent is None:
+            # Told by `drained`
+            self._streaming = False
+            return False
+        self._left -= sent
+        if self._left < 0 or (not sent and self._left):
+            # Less than was announced, as when a file shrank, or more: no filling, no cutting.
+            connection.abort()
+        elif self._left:
+            if not connection.pending:
+                return True
+        else:
+            # Dropped now: they hold a version of the document, or a descriptor.
+            self._pieces = self._file = None
+        self._streaming = False
+        if not connection.closed:
+            self._next()
+        return False
+
+    def _send_piece(self) -> int:
+        piece = b"" if self._pieces is None else next(self._pieces, b"")
+        if piece and len(piece) <= self._left:
+            self._connection.send(piece)
+        return len(piece)
+
+    def _send_file(self) -> int | None:
+        file = self._file
+        assert file is not None
+        try:
+            if not _SENDFILE:
+                piece = file.read()[: self._left]
+                self._connection.send(piece)
+                return len(piece)
+            count = min(self._left, _FILE_BYTES)
+            sent = self._connection.send_file(file.fd, file.position, count)
+        except OSError:
+            return 0
+        file.position += sent or 0
+        return sent
+
+    def _next(self) -> None:
+        self._flow()
+        if self._state == HEAD:
+            if self._reader.buffer:
+                self._yield()
+            elif self._ended:
+                self._connection.close()
 
     def _refuse(self, error: FramingError) -> None:
         """Answer a message that must be refused, and take nothing more."""
@@ -367,10 +513,20 @@ class Exchange:
     def _linger(self) -> None:
         self._state = LINGER
         self._reader.buffer.clear()
+        self._connection.resume()
         if self._ended:
             self._connection.close()
         else:
             self._connection.half_close()
+
+
+def _whole(answer: Answer) -> bytes:
+    if answer.file is None:
+        return b"" if answer.pieces is None else b"".join(answer.pieces)
+    try:
+        return answer.file.read_all()
+    except OSError:
+        return b""
 
 
 def _over(elapsed: float, limit: float | None) -> bool:

@@ -17,14 +17,19 @@ options:
   --max-body-bytes N            request body (67108864)
   --max-phext-mb N              no phext grows past this (480)
   --quota-mb N, --quota BYTES   no write grows the data past this (no quota)
+  --checkpoint-idle S           a phext file is written so long after its last change (2),
+  --checkpoint-age S            after its first unsaved one (30),
+  --checkpoint-journal BYTES    or past so much journal (4194304)
   --max-loaded N                phexts kept in memory (64)
   --max-connections N           more get 503 (10000)
+  --max-connections-per-address N  likewise, of one address (no limit)
   --wrong-tokens-per-minute N   of one address; more get 429 (20)
   --head-timeout S              seconds for a request's head (10)
   --idle-timeout S              seconds between requests (75)
   --body-timeout S              longest pause in a body (as idle)
   --body-rate N                 bytes a second that a body must average (512)
   --send-timeout S              longest pause of a client that takes its answer (as idle)
+  --stop-seconds S              time for requests under way at SIGTERM (5)
   --name NAME                   what status calls the tenant
 
 for a supervisor:
@@ -47,6 +52,9 @@ class Options:
     __slots__ = (
         "body_rate",
         "body_timeout",
+        "checkpoint_age",
+        "checkpoint_idle",
+        "checkpoint_journal",
         "control_fd",
         "data_dir",
         "head_timeout",
@@ -56,6 +64,7 @@ class Options:
         "listen_fds",
         "max_body_bytes",
         "max_connections",
+        "max_connections_per_address",
         "max_head_bytes",
         "max_loaded",
         "max_phext",
@@ -64,6 +73,7 @@ class Options:
         "quota",
         "report_fd",
         "send_timeout",
+        "stop_seconds",
         "wrong_tokens_per_minute",
     )
 
@@ -80,14 +90,19 @@ class Options:
         self.max_body_bytes = 64 * MIB
         self.max_phext: int | None = 480 * MIB
         self.quota: int | None = None
+        self.checkpoint_idle = 2.0
+        self.checkpoint_age = 30.0
+        self.checkpoint_journal = 4 * MIB
         self.max_loaded = 64
         self.max_connections = 10_000
+        self.max_connections_per_address: int | None = None
         self.wrong_tokens_per_minute = 20
         self.head_timeout = 10.0
         self.idle_timeout = 75.0
         self.body_timeout: float | None = None
         self.body_rate = 512
         self.send_timeout: float | None = None
+        self.stop_seconds = 5.0
 
 
 # Option to attribute and the unit that its number is multiplied by.
@@ -97,18 +112,23 @@ _COUNTS = {
     "--max-phext-mb": ("max_phext", MIB),
     "--quota-mb": ("quota", MIB),
     "--quota": ("quota", 1),
+    "--checkpoint-journal": ("checkpoint_journal", 1),
     "--max-loaded": ("max_loaded", 1),
     "--max-connections": ("max_connections", 1),
+    "--max-connections-per-address": ("max_connections_per_address", 1),
     "--wrong-tokens-per-minute": ("wrong_tokens_per_minute", 1),
     "--body-rate": ("body_rate", 1),
     "--control-fd": ("control_fd", 1),
     "--report-fd": ("report_fd", 1),
 }
 _SECONDS = {
+    "--checkpoint-idle": "checkpoint_idle",
+    "--checkpoint-age": "checkpoint_age",
     "--head-timeout": "head_timeout",
     "--idle-timeout": "idle_timeout",
     "--body-timeout": "body_timeout",
     "--send-timeout": "send_timeout",
+    "--stop-seconds": "stop_seconds",
 }
 _TEXTS = {"--key": "key", "--data-dir": "data_dir", "--name": "name"}
 
@@ -163,8 +183,8 @@ def _check(options: Options) -> None:
         len(options.key) <= 512 and all("\x21" <= char <= "\x7e" for char in options.key)
     ):
         raise UsageError("the key must be 1 to 512 visible ASCII characters without blanks")
-    if not options.max_loaded or not options.max_connections:
-        raise UsageError("--max-loaded and --max-connections must be at least 1")
+    if 0 in (options.max_loaded, options.max_connections, options.max_connections_per_address):
+        raise UsageError("--max-loaded and --max-connections... must be at least 1")
 
 
 def _port(text: str) -> int:

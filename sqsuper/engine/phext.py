@@ -11,7 +11,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MAX_PART = 999
 PARTS = 9
@@ -40,7 +40,11 @@ _SHIFT_OF = dict(zip(DELIMITERS, _SHIFTS, strict=True))
 ORIGIN = sum(1 << shift for shift in _SHIFTS)
 
 _BREAK = re.compile(rb"[\x01\x17-\x1a\x1c-\x1f]")
-_BREAK_ABOVE_SCROLL = re.compile(rb"[\x01\x18-\x1a\x1c-\x1f]")
+# A run at a time: files may hold megabytes of delimiters.
+_RUN_ABOVE_SCROLL = re.compile(rb"([\x01\x18-\x1a\x1c-\x1f])\1*")
+_SCROLL = re.compile(rb"[^\x17]+")
+# Larger sections are not split at once.
+_SECTION_BYTES = 1 << 22
 
 
 def pack(parts: Iterable[int]) -> int:
@@ -78,10 +82,7 @@ def advance(key: int, delimiter: int) -> int:
 
     Its dimension goes up by one, but not past 999, and all smaller ones become 1.
     """
-    shift = _SHIFT_OF[delimiter]
-    if (key >> shift & _MASK) < MAX_PART:
-        key += 1 << shift
-    return key >> shift << shift | ORIGIN & ((1 << shift) - 1)
+    return _advance_by(key, delimiter, 1)
 
 
 def overflows(key: int, delimiter: int) -> bool:
@@ -96,28 +97,61 @@ def explode(text: bytes) -> dict[int, bytes]:
     coordinate: the last one stays (as SQ).
     """
     scrolls: dict[int, bytes] = {}
-    key = ORIGIN
-    start = 0
-    for match in _BREAK_ABOVE_SCROLL.finditer(text):
-        end = match.start()
-        if end > start:
-            _explode_section(text[start:end], key, scrolls)
-        key = advance(key, text[end])
-        start = end + 1
-    if start < len(text):
-        _explode_section(text[start:] if start else text, key, scrolls)
+    for keys, texts, _end in sections(text):
+        scrolls.update(zip(keys, texts, strict=True))
     return scrolls
 
 
-def _explode_section(text: bytes, key: int, scrolls: dict[int, bytes]) -> None:
+def sections(text: bytes) -> Iterator[tuple[Sequence[int], list[bytes], int]]:
+    """Read a phext section by section: keys, as many texts, and the offset where it ended.
+
+    Within a section keys ascend; a section's may lie before, or be, those of an earlier one
+    where delimiters lead past 999. Texts are not empty; sections may be.
+    """
+    key = ORIGIN
+    start = 0
+    for match in _RUN_ABOVE_SCROLL.finditer(text):
+        end = match.start()
+        if end > start:
+            yield *_section(text[start:end], key), end
+        start = match.end()
+        key = _advance_by(key, text[end], start - end)
+    if start < len(text):
+        yield *_section(text[start:] if start else text, key), len(text)
+
+
+def _section(text: bytes, key: int) -> tuple[Sequence[int], list[bytes]]:
     # Here `key` is the section's first scroll.
-    parts = text.split(SCROLL_BREAK)
+    if SCROLL_BREAK not in text:
+        return (key,), [text]
+    if b"\x17\x17" not in text and len(text) < _SECTION_BYTES:
+        texts = text.split(SCROLL_BREAK)
+        # Empty ones at both ends are left.
+        if texts[0] and texts[-1] and len(texts) <= MAX_PART:
+            return range(key, key + len(texts)), texts
+    keys = []
+    texts = []
     last = key + MAX_PART - 1
-    for scroll in parts:
-        if scroll:
-            scrolls[key] = scroll
-        if key < last:
-            key += 1
+    position = 0
+    for match in _SCROLL.finditer(text):
+        key += match.start() - position
+        position = match.end()
+        if key <= last:
+            keys.append(key)
+            texts.append(match[0])
+        elif keys and keys[-1] == last:
+            texts[-1] = match[0]
+        else:
+            keys.append(last)
+            texts.append(match[0])
+    return keys, texts
+
+
+def _advance_by(key: int, delimiter: int, count: int) -> int:
+    """Return the key behind `count` equal delimiters (bytes)."""
+    shift = _SHIFT_OF[delimiter]
+    key += min(count, MAX_PART - (key >> shift & _MASK)) << shift
+    return key >> shift << shift | ORIGIN & ((1 << shift) - 1)
 
 
 def tokens(text: bytes) -> Iterator[tuple[int, bytes]]:
@@ -167,6 +201,28 @@ def delimiters_between(before: int, after: int) -> bytes:
     return b"".join(pieces)
 
 
+def distance(before: int, after: int) -> int:
+    """Return how many delimiters `delimiters_between` gives."""
+    if before >> _BITS == after >> _BITS:
+        return after - before
+    count = 0
+    moved = False
+    for shift in _SHIFTS:
+        part = after >> shift & _MASK
+        if moved:
+            count += part - 1
+        else:
+            part -= before >> shift & _MASK
+            count += part
+            moved = part > 0
+    return count
+
+
+def is_run(first: int, last: int, count: int) -> bool:
+    """Whether `count` ascending keys from `first` to `last` follow each other in one section."""
+    return last - first == count - 1 and first >> _BITS == last >> _BITS
+
+
 def implode_pieces(
     keys: Iterable[int], scrolls: Mapping[int, bytes], piece_bytes: int = 65_536
 ) -> Iterator[bytes]:
@@ -174,11 +230,19 @@ def implode_pieces(
 
     A piece is larger by what one scroll adds. Empty scrolls are left out.
     """
+    return write_pieces(((key, scrolls[key]) for key in keys), ORIGIN, piece_bytes)
+
+
+def write_pieces(
+    scrolls: Iterable[tuple[int, bytes]], before: int, piece_bytes: int = 65_536
+) -> Iterator[bytes]:
+    """Write scrolls, in ascending order of their keys, as what follows `before`.
+
+    In pieces as `implode_pieces`.
+    """
     out: list[bytes] = []
     size = 0
-    before = ORIGIN
-    for key in keys:
-        scroll = scrolls[key]
+    for key, scroll in scrolls:
         if not scroll:
             continue
         gap = key - before
@@ -212,10 +276,6 @@ def imploded_length(keys: Iterable[int], scrolls: Mapping[int, bytes]) -> int:
     for key in keys:
         length = len(scrolls[key])
         if length:
-            size += length
-            if before >> _BITS == key >> _BITS:
-                size += key - before
-            else:
-                size += len(delimiters_between(before, key))
+            size += length + distance(before, key)
             before = key
     return size

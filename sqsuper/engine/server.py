@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqsuper.engine.api import Api
+    from sqsuper.engine.commits import Commits
     from sqsuper.engine.keyring import Keyring
     from sqsuper.engine.service import Limits
+    from sqsuper.engine.turns import Turns
     from sqsuper.sockets import Loop
 
 DEFAULT_MAX_CONNECTIONS = 10_000
-STOP_SECONDS = 5.0
 _EXHAUSTED_SECONDS = 60.0
 
 
@@ -29,6 +30,7 @@ class Server:
     """Serves one API on any number of listening sockets, in one loop.
 
     `max_connections`: over it a connection gets 503 and is closed unread.
+    `max_connections_per_address`: likewise, of one address; None: no limit.
     `wrong_tokens_per_minute`: over it an address' unknown tokens get 429. `wall_clock`: Unix
     seconds. `log`: takes one line.
     """
@@ -37,18 +39,26 @@ class Server:
         self,
         loop: Loop,
         api: Api,
+        turns: Turns,
+        commits: Commits,
         limits: Limits,
         *,
         wall_clock: Callable[[], float],
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        max_connections_per_address: int | None = None,
         wrong_tokens_per_minute: int = DEFAULT_PER_MINUTE,
         log: Callable[[str], None] | None = None,
     ) -> None:
         self._loop = loop
         self._api = api
+        self._turns = turns
+        self._commits = commits
         self._limits = limits
         self._wall_clock = wall_clock
         self._max_connections = max_connections
+        self._max_per_address = max_connections_per_address
+        self._addresses: dict[str, int] = {}
+        self._clients = 0
         # One count for all ports: an address is the same client on each.
         self._guesses = Guesses(wrong_tokens_per_minute)
         self._log = _print_line if log is None else log
@@ -83,11 +93,13 @@ class Server:
         service = Service(
             self._loop,
             self._api,
-            self._limits.without_timeouts() if unix else self._limits,
-            keyring.lookup_key if unix else keyring.lookup,
+            self._turns,
+            self._commits,
+            self._limits.behind_gateway() if unix else self._limits,
+            lookup=keyring.lookup_key if unix else keyring.lookup,
             wall_clock=self._wall_clock,
             closed=self._closed,
-            report=self._report,
+            report=lambda error: report(error, self._log),
             guesses=self._guesses,
         )
         self._services.append(service)
@@ -105,7 +117,7 @@ class Server:
 
         self._listeners.append(Listener(self._loop, sock, accepted, self._exhausted))
 
-    def stop(self, stopped: Callable[[], None], grace: float = STOP_SECONDS) -> None:
+    def stop(self, stopped: Callable[[], None], grace: float) -> None:
         """Accept nothing more, let requests under way end, then call `stopped` once.
 
         What lasts longer than `grace` seconds is cut.
@@ -140,9 +152,17 @@ class Server:
             stopped()
 
     def _accepted(self, sock: socket.socket, service: Service, address: str | None) -> None:
-        if len(self._exchanges) >= self._max_connections:
+        of_address = 0 if address is None else self._addresses.get(address, 0)
+        # The gateway counts its own: clients at the tenant's port must not lock it out.
+        if address is not None and (
+            self._clients >= self._max_connections
+            or (self._max_per_address is not None and of_address >= self._max_per_address)
+        ):
             self._turn_away(sock)
             return
+        if address is not None:
+            self._addresses[address] = of_address + 1
+            self._clients += 1
         self._count += 1
         self._exchanges.add(Exchange(service, sock, self._count, address))
 
@@ -163,6 +183,14 @@ class Server:
 
     def _closed(self, exchange: Exchange) -> None:
         self._exchanges.discard(exchange)
+        address = exchange.address
+        if address is not None:
+            self._clients -= 1
+            left = self._addresses[address] - 1
+            if left:
+                self._addresses[address] = left
+            else:
+                del self._addresses[address]
         for listener in self._listeners:
             listener.room()
         self._check_stopped()
@@ -177,15 +205,17 @@ class Server:
             self._exhausted_at = self._loop.now
             self._log(f"accepting waits for free descriptors: {error.strerror}")
 
-    def _report(self, error: BaseException) -> None:
-        import traceback  # noqa: PLC0415  # costs start time and is hardly ever needed
-
-        for line in traceback.format_exception(type(error), error, error.__traceback__):
-            self._log(line.rstrip("\n"))
-
 
 def _nothing() -> None:
     pass
+
+
+def report(error: BaseException, log: Callable[[str], None] | None = None) -> None:
+    """Log an exception that nobody expected, by default on standard error."""
+    import traceback  # noqa: PLC0415  # costs start time and is hardly ever needed
+
+    for line in traceback.format_exception(type(error), error, error.__traceback__):
+        (_print_line if log is None else log)(line.rstrip("\n"))
 
 
 def _print_line(line: str) -> None:

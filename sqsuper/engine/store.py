@@ -1,258 +1,582 @@
-"""A tenant's phexts: loaded when asked for, written through on each change."""
+"""A tenant's phexts: loaded when asked for, changed in memory and in the journal."""
 
 from __future__ import annotations
 
-from sqsuper.engine.directory import DataDirectory
+from sqsuper.engine import names as phext_names
 from sqsuper.engine.document import Document
 from sqsuper.engine.errors import (
     EngineError,
     NotUtf8FileError,
-    OverQuotaError,
     PhextTooLargeError,
-    ReadError,
+    StoreError,
+    write_error,
 )
+from sqsuper.engine.journal.errors import PoisonedError
+from sqsuper.engine.journal.identity import identity_of
+from sqsuper.engine.loaded import Phext
+from sqsuper.engine.quota import Quota
+from sqsuper.engine.turns import Gate
 from sqsuper.engine.utf8 import utf8_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    from sqsuper.engine.directory import File, Signature
+    from sqsuper.engine.commits import Commits
+    from sqsuper.engine.directory import DataDirectory, File, OpenFile, Signature
     from sqsuper.engine.document import Snapshot
+    from sqsuper.engine.journal.identity import Identity
+    from sqsuper.engine.journal.reading import Texts
+    from sqsuper.engine.journal.recovery import Recovered
+    from sqsuper.engine.journal.writer import Journal
+    from sqsuper.engine.turns import Job
+    from sqsuper.engine.worker import Worker
 
 DEFAULT_MAX_LOADED = 64
-# How old a measure of the directory may be while the quota is not near.
-_USAGE_SECONDS = 5.0
+# Versions of one phext that readers may hold.
+MAX_VERSIONS = 4
+# Files up to this are read at once; larger ones in steps.
+_AT_ONCE_BYTES = 262_144
 
 
-class _Loaded:
-    """A document in memory and the file it stands for.
+class Unloaded(Exception):  # noqa: N818  # a finding: whoever meets it loads and tries again
+    """A phext that cannot be used before a `loading` of it is done."""
 
-    `own`: the signature of a file whose bytes are not the canonical form, while the document
-    is as it was read; else None. `stored`: the file holds the document (it exists).
-    """
-
-    __slots__ = ("document", "names", "own", "place", "stored")
-
-    def __init__(self, place: bytes, document: Document) -> None:
+    def __init__(self, name: str, place: bytes) -> None:
+        super().__init__(name)
+        self.name = name
         self.place = place
-        self.document = document
-        self.names: set[str] = set()
-        self.own: Signature | None = None
-        self.stored = False
 
 
 class Totals:
-    """All phexts together: their number, scrolls and canonical bytes."""
+    """All phexts together: their number, scrolls and bytes; `group`: to wait for, or 0."""
 
-    __slots__ = ("length", "phexts", "scrolls")
+    __slots__ = ("group", "length", "phexts", "scrolls")
 
-    def __init__(self, phexts: int, scrolls: int, length: int) -> None:
-        self.phexts = phexts
-        self.scrolls = scrolls
-        self.length = length
+    def __init__(self) -> None:
+        self.phexts = 0
+        self.scrolls = 0
+        self.length = 0
+        self.group = 0
 
 
 class Store:
     """The phexts of one data directory.
 
-    `max_loaded`: documents kept in memory; the least recently used one is dropped past it.
-    `max_phext`: bytes past which no write grows a phext, or None. `quota`: bytes past which
-    no write grows the directory, or None. `clock`: monotonic seconds.
+    `recovered`: what the journal holds of before. `worker`: the thread that reads large files.
+    `max_loaded`: documents kept in memory; past it the least recently used ones are saved and
+    dropped. `max_phext`: bytes past which no write grows a phext, or None. `quota`: bytes past
+    which no write grows the data, or None. `clock`: monotonic seconds. `log`: takes one line.
+    `save`: has a phext saved as soon as may be; `changed`: called when one was changed.
 
-    Methods that take a name raise ForbiddenNameError, ReadError and NotUtf8FileError.
+    Methods that take a name raise ForbiddenNameError, ReadError, NotUtf8FileError, StoppedError.
     """
 
     def __init__(
         self,
         directory: DataDirectory,
+        journal: Journal,
+        recovered: Recovered,
+        worker: Worker,
         *,
         clock: Callable[[], float],
+        log: Callable[[str], None],
         max_loaded: int = DEFAULT_MAX_LOADED,
         max_phext: int | None = None,
         quota: int | None = None,
     ) -> None:
         self._directory = directory
+        self._journal = journal
+        self._recovered = recovered
+        self._worker = worker
         self._clock = clock
+        self._log = log
         self._max_loaded = max(1, max_loaded)
         self._max_phext = max_phext
-        self._quota = quota
-        self._by_name: dict[str, _Loaded] = {}
+        self._by_name: dict[str, Phext] = {}
         # In order of use: the first one goes first.
-        self._by_place: dict[bytes, _Loaded] = {}
+        self._by_place: dict[bytes, Phext] = {}
+        self._loading: set[bytes] = set()
+        self._progress = Gate()
+        self._versions = Gate()
         self._measured: dict[bytes, tuple[Signature, int, int]] = {}
-        self._usage = 0
-        self._usage_at: float | None = None
+        self._overlays: dict[bytes, Texts] = recovered.unsaved()
+        self._quota = Quota(quota, self._measure, clock)
+        self.stuck = False
+        """Whether the last checkpoint failed: then nobody waits for the next one."""
+        self.commits: Commits
+        self.save: Callable[[Phext], None] = lambda _phext: None
+        self.changed: Callable[[], None] = lambda: None
 
     @property
     def loaded(self) -> int:
         """How many documents are in memory."""
         return len(self._by_place)
 
+    # Reading
+
     def check(self, name: str) -> None:
         """Raise what reading phext `name` would, without reading more than its place."""
         if name not in self._by_name:
-            self._directory.place(name)
+            self._recovered.check(self._directory.place(name))
 
-    def get(self, name: str, key: int) -> bytes:
-        """Return a scroll's text; empty when there is none."""
-        return self._open(name).document.get(key)
+    def open(self, name: str) -> Phext:
+        """Return a phext; an absent one is empty. Raises Unloaded besides."""
+        phext = self._by_name.get(name)
+        if phext is not None:
+            # Last used, last dropped.
+            self._by_place[phext.place] = self._by_place.pop(phext.place)
+            return phext
+        place = self._directory.place(name)
+        self._recovered.check(place)
+        phext = self._by_place.get(place)
+        if phext is None:
+            if place in self._loading or self._is_crowded():
+                raise Unloaded(name, place)
+            size = self._directory.size(place)
+            if size is not None and size > _AT_ONCE_BYTES:
+                raise Unloaded(name, place)
+            file, identity = self._fetch(name, place)
+            document = Document(b"" if file is None else file.data)
+            phext = self._made(name, place, file, identity, document)
+            if not phext.exists:
+                # Not kept: reading what does not exist costs nothing.
+                return phext
+        self._keep(name, phext)
+        return phext
 
-    def snapshot(self, name: str) -> Snapshot:
-        """Return a phext as it is now; an absent one is empty."""
-        return self._open(name).document.snapshot()
+    def open_place(self, place: bytes) -> Phext:
+        """Return a phext that the journal has texts of, by its place."""
+        phext = self._by_place.get(place)
+        if phext is not None:
+            return phext
+        name = _name_of(place)
+        if place in self._loading:
+            raise Unloaded(name, place)
+        size = self._directory.size(place)
+        if size is not None and size > _AT_ONCE_BYTES:
+            raise Unloaded(name, place)
+        file, identity = self._fetch(name, place)
+        document = Document(b"" if file is None else file.data)
+        phext = self._made(name, place, file, identity, document)
+        self._add(phext)
+        return phext
 
-    def own_text(self, name: str) -> tuple[int, Iterator[bytes]] | None:
-        """Return length and pieces of the file's own bytes, while they are not the canonical
-        form and the file is as it was loaded.
-
-        None: the snapshot says it all.
-        """
-        loaded = self._open(name)
-        if loaded.own is None:
-            return None
-        pieces = self._directory.stream(loaded.place, loaded.own)
-        # The size stands in the signature.
-        return None if pieces is None else (loaded.own[2], pieces)
-
-    def load(self, name: str) -> None:
-        """Read the file again, whatever is in memory."""
-        loaded = self._by_name.get(name)
-        if loaded is not None:
-            self._drop(loaded)
-        self._open(name)
-
-    def apply(self, name: str, change: Callable[[Document], Mapping[int, bytes]]) -> None:
-        """Change a phext and return when that is on disk.
-
-        `change` gets the document and returns the resulting text of each scroll it changes.
-        On any error memory and disk are as before. Raises WriteError, NoSpaceError,
-        OverQuotaError, PhextTooLargeError besides.
-        """
-        loaded = self._open(name)
-        document = loaded.document
-        before = document.length
-        undo = document.apply(change(document))
+    def loading(self, missing: Unloaded) -> Job[None]:
+        """Load a phext, or wait until it is. It may be dropped again at the next pause."""
+        name, place = missing.name, missing.place
+        while place in self._loading or (place not in self._by_place and self._is_crowded()):
+            yield self._progress
+        if place in self._by_place:
+            return
+        self._loading.add(place)
         try:
-            if self._is_stored(loaded, undo):
+            found: list[tuple[File | None, Identity]] = []
+            yield from self._worker.run(lambda: found.append(self._fetch(name, place)))
+            file, identity = found[0]
+            document = Document()
+            for _ in document.reading(b"" if file is None else file.data):
+                yield None
+            phext = self._made(name, place, file, identity, document)
+            if phext.exists:
+                self._add(phext)
+        finally:
+            self._loading.discard(place)
+            self._progress.open()
+
+    def snapshot(self, name: str) -> Job[tuple[Snapshot, int]]:
+        """Return a phext as it is at one moment, and the group to wait for before it is shown.
+
+        Waits while readers hold too many other versions.
+        """
+        while True:
+            phext = self.open(name)
+            document = phext.document
+            if document.current or document.versions < MAX_VERSIONS:
+                return document.snapshot(), phext.group
+            yield self._versions
+
+    def file_of(self, phext: Phext) -> OpenFile | None:
+        """Return the file that holds what a phext is, byte for byte.
+
+        None: it was changed since, by us or by someone else, or there is none.
+        """
+        if phext.signature is None or not phext.is_saved:
+            return None
+        return self._directory.open(phext.place, phext.signature)
+
+    def load(self, name: str) -> Job[None]:
+        """Read a phext's file again.
+
+        If someone else changed it, what is not saved yet is kept beside it first. Waits until
+        the journal knows.
+        """
+        while True:
+            phext = self.open(name)
+            while phext.saving:
+                yield self._progress
+            if self._by_place.get(phext.place) is phext or not phext.exists:
+                break
+        place = phext.place
+        phext.pins += 1
+        try:
+            found: list[tuple[File | None, Identity]] = []
+            yield from self._worker.run(lambda: found.append(self._fetch(name, place)))
+            file, identity = found[0]
+            if identity == phext.identity:
                 return
-            self._check_size(name, loaded, before)
-            self._directory.replace(name, loaded.place, document.pieces())
-        except BaseException:
-            document.apply(undo)
-            raise
-        loaded.own = None
-        self._usage += document.length - (before if loaded.stored else 0)
-        loaded.stored = True
-        self._keep(name, loaded)
+            if not phext.is_saved and self._journal.is_ours(place, identity):
+                return
+            if not phext.is_saved:
+                self.keep_conflict(phext)
+            if phext.announced:
+                self._announce(phext, identity)
+        finally:
+            phext.pins -= 1
+        phext.since = None
+        self._forget(phext)
+        if file is not None:
+            self.open_or_wait(name)
+
+    def open_or_wait(self, name: str) -> None:
+        """Open a phext now if that is quick; else the next request loads it."""
+        try:
+            self.open(name)
+        except Unloaded:
+            return
 
     def names(self) -> list[str]:
         """Return all phexts' names, sorted. Raises DirectoryError."""
-        return self._directory.names()
+        places = {place for place, phext in self._by_place.items() if phext.exists}
+        places.update(self._overlays)
+        found = set(self._directory.names(places))
+        for place in places:
+            name = phext_names.of_file(place.decode("utf-8", "replace"))
+            if name is not None and b"/" not in place:
+                found.add(name)
+        return sorted(found)
 
-    def totals(self) -> Totals:
+    def totals(self) -> Job[Totals]:
         """Add up all phexts that can be read. Raises DirectoryError."""
-        scrolls = length = phexts = 0
+        totals = Totals()
         measured = {}
         seen = set()
         for name in self.names():
+            yield None
             try:
                 place = self._directory.place(name)
                 if place in seen:
                     continue
                 seen.add(place)
-                loaded = self._by_place.get(place)
-                if loaded is not None:
-                    count, size = len(loaded.document), loaded.document.length
+                phext = self._by_place.get(place)
+                if phext is None and place in self._overlays:
+                    try:
+                        phext = self.open_place(place)
+                    except Unloaded as missing:
+                        yield from self.loading(missing)
+                        phext = self._by_place.get(place)
+                if phext is not None:
+                    count, size = phext.document.count, phext.document.length
+                    totals.group = max(totals.group, phext.group)
                 else:
-                    measured[place] = entry = self._measure(name, place)
+                    entry = self._measured.get(place)
+                    if entry is None or entry[0] != self._directory.signature(place):
+                        entry = yield from self._measuring(name, place)
+                    measured[place] = entry
                     _signature, count, size = entry
             except EngineError:
                 continue
-            phexts += 1
-            scrolls += count
-            length += size
+            totals.phexts += 1
+            totals.scrolls += count
+            totals.length += size
         self._measured = measured
-        return Totals(phexts, scrolls, length)
+        return totals
 
-    def _measure(self, name: str, place: bytes) -> tuple[Signature, int, int]:
-        known = self._measured.get(place)
-        if known is not None and known[0] == self._directory.signature(place):
-            return known
-        file = self._directory.read(name, place)
+    def _measuring(self, name: str, place: bytes) -> Job[tuple[Signature, int, int]]:
+        found: list[File | None] = []
+        if (self._directory.size(place) or 0) > _AT_ONCE_BYTES:
+            yield from self._worker.run(lambda: found.append(self._fetch(name, place)[0]))
+        else:
+            found.append(self._fetch(name, place)[0])
+        file = found[0]
         if file is None:
-            raise ReadError(name, None, "it is gone")
-        document = _document(name, file)
-        return file.signature, len(document), document.length
+            raise StoreError(name, "it is gone")
+        document = Document()
+        for _ in document.reading(file.data):
+            yield None
+        return file.signature, document.count, document.length
 
-    def _open(self, name: str) -> _Loaded:
-        loaded = self._by_name.get(name)
-        if loaded is not None:
-            # Last used, last dropped.
-            self._by_place[loaded.place] = self._by_place.pop(loaded.place)
-            return loaded
-        place = self._directory.place(name)
-        loaded = self._by_place.get(place)
-        if loaded is not None:
-            self._keep(name, loaded)
-            return loaded
-        file = self._directory.read(name, place)
-        if file is None:
-            # Not kept: reading what does not exist costs nothing.
-            return _Loaded(place, Document())
-        loaded = _Loaded(place, _document(name, file))
-        loaded.stored = True
-        # Delimiters are canonical exactly when they are the fewest.
-        if loaded.document.length != len(file.data):
-            loaded.own = file.signature
-        self._keep(name, loaded)
-        return loaded
+    # Writing
 
-    def _keep(self, name: str, loaded: _Loaded) -> None:
-        loaded.names.add(name)
-        self._by_name[name] = loaded
-        self._by_place.pop(loaded.place, None)
-        self._by_place[loaded.place] = loaded
-        while len(self._by_place) > self._max_loaded:
-            self._drop(next(iter(self._by_place.values())))
+    def apply(self, phext: Phext, changes: Mapping[int, bytes]) -> int:
+        """Change one phext; as `Transaction`, whole."""
+        transaction = Transaction(self)
+        transaction.change(phext, changes)
+        return transaction.commit()
 
-    def _drop(self, loaded: _Loaded) -> None:
-        del self._by_place[loaded.place]
-        for name in loaded.names:
-            del self._by_name[name]
-        loaded.names.clear()
+    def unsaved_texts(self) -> dict[bytes, dict[int, bytes]]:
+        """Return what a fresh journal must carry, by place and key."""
+        texts = {}
+        for place in self._journal.unsaved_places():
+            phext = self._by_place.get(place)
+            if phext is not None:
+                get = phext.document.get
+                texts[place] = {key: get(key) for key in self._journal.unsaved(place)}
+            else:
+                overlay = self._overlays[place].texts
+                texts[place] = {key: overlay[key] for key in self._journal.unsaved(place)}
+        return texts
 
-    @staticmethod
-    def _is_stored(loaded: _Loaded, undo: Mapping[int, bytes]) -> bool:
-        document = loaded.document
-        unchanged = all(document.get(key) == text for key, text in undo.items())
-        if not unchanged:
-            return False
-        # An absent phext stays absent while it is empty.
-        return loaded.own is None and (loaded.stored or not document)
+    def unsaved(self) -> list[bytes]:
+        """Return the places of all phexts with changes that no checkpoint has begun to save."""
+        places = [phext.place for phext in self._by_place.values() if phext.since is not None]
+        return places + list(self._overlays)
 
-    def _check_size(self, name: str, loaded: _Loaded, before: int) -> None:
-        size = loaded.document.length
-        if size <= before:
+    def unsaved_size(self) -> int:
+        """Return how many bytes a checkpoint of everything would write."""
+        return sum(phext.size for phext in self._by_place.values() if phext.since is not None)
+
+    def phext_at(self, place: bytes) -> Phext | None:
+        """Return the loaded phext at a place."""
+        return self._by_place.get(place)
+
+    def keep_conflict(self, phext: Phext) -> None:
+        """Keep all that memory has of a phext beside a file that someone else changed."""
+        texts = dict(phext.document.snapshot().items())
+        self._save_conflict(phext.name, phext.place, texts)
+
+    def replaced(self, phext: Phext, identity: Identity) -> None:
+        """Forget a phext whose file someone else changed: it is read again when asked for."""
+        self._announce(phext, identity)
+        phext.since = None
+        phext.saving = False
+        self._forget(phext)
+
+    def saved(self) -> None:
+        """Learn that a checkpoint ended."""
+        self.trim()
+        self._progress.open()
+
+    def trim(self) -> None:
+        """Drop, or have saved, what is past `max_loaded`."""
+        over = len(self._by_place) - self._max_loaded
+        if over <= 0:
             return
-        if self._max_phext is not None and size > self._max_phext:
+        for number, phext in enumerate(list(self._by_place.values())[:-1]):
+            if len(self._by_place) <= self._max_loaded:
+                break
+            if phext.pins:
+                continue
+            if phext.is_saved and self.commits.is_durable(phext.group):
+                self._forget(phext)
+            elif number < over:
+                self.save(phext)
+
+    def keep(self, phext: Phext) -> None:
+        """Keep a phext that was absent and is no more."""
+        if self._by_place.get(phext.place) is not phext:
+            self._add(phext)
+
+    def announce(self, phext: Phext) -> None:
+        """Tell the journal of a phext before its first write."""
+        if not phext.announced:
+            self._journal.opened(phext.place, phext.identity)
+            phext.announced = True
+
+    def check_size(self, name: str, before: int, size: int) -> None:
+        """Raise PhextTooLargeError if a phext grew past the limit."""
+        if self._max_phext is not None and size > self._max_phext and size > before:
             raise PhextTooLargeError(name, size, self._max_phext)
-        if self._quota is None:
-            return
-        growth = size - (before if loaded.stored else 0)
+
+    @property
+    def quota(self) -> Quota:
+        """What bounds the data."""
+        return self._quota
+
+    @property
+    def now(self) -> float:
+        """The clock's time."""
+        return self._clock()
+
+    def _announce(self, phext: Phext, identity: Identity) -> None:
+        try:
+            self._journal.opened(phext.place, identity)
+        except PoisonedError as error:
+            raise write_error(phext.name, error.error) from None
+        self.commits.record()
+
+    def _is_crowded(self) -> bool:
+        # What must be saved first is in the way: requests for others wait.
+        return not self.stuck and len(self._by_place) >= 2 * self._max_loaded + 8
+
+    def _fetch(self, name: str, place: bytes) -> tuple[File | None, Identity]:
+        file = self._directory.read(name, place)
+        if file is None:
+            return None, None
+        fault = utf8_fault(file.data)
+        if fault is not None:
+            raise NotUtf8FileError(name, fault)
+        return file, identity_of([file.data])
+
+    def _made(
+        self,
+        name: str,
+        place: bytes,
+        file: File | None,
+        identity: Identity,
+        document: Document,
+    ) -> Phext:
+        phext = Phext(name, place, document, None if file is None else file.signature, identity)
+        document.released = self._versions.open
+        overlay = self._overlays.get(place)
+        if overlay is None:
+            return phext
+        if identity in overlay.known:
+            document.apply(overlay.texts)
+            phext.own = False
+            phext.created = True
+            phext.announced = True
+            phext.changed(self._clock())
+        else:
+            self._save_conflict(name, place, overlay.texts)
+            self._announce(phext, identity)
+            phext.announced = True
+        del self._overlays[place]
+        return phext
+
+    def _save_conflict(self, name: str, place: bytes, texts: Mapping[int, bytes]) -> None:
+        kept = self._directory.keep_conflict(name, place, texts)
+        self._log(
+            f"phext '{name}' was changed by someone else; "
+            + (f"what was not saved yet is in {kept}" if kept else "nothing unsaved was lost")
+        )
+
+    def _keep(self, name: str, phext: Phext) -> None:
+        phext.names.add(name)
+        self._by_name[name] = phext
+        if self._by_place.pop(phext.place, None) is None:
+            self._by_place[phext.place] = phext
+            self.trim()
+            self.changed()
+        else:
+            self._by_place[phext.place] = phext
+
+    def _add(self, phext: Phext) -> None:
+        if _name_of(phext.place) == phext.name:
+            self._keep(phext.name, phext)
+        else:
+            self._by_place[phext.place] = phext
+            self.trim()
+            self.changed()
+
+    def _forget(self, phext: Phext) -> None:
+        self._by_place.pop(phext.place, None)
+        for name in phext.names:
+            self._by_name.pop(name, None)
+        phext.names.clear()
+        self._journal.forget(phext.place)
+        self._progress.open()
+
+    def _measure(self) -> int:
+        usage = self._directory.usage()
+        for phext in self._by_place.values():
+            usage += phext.size - phext.file_size
+        for overlay in self._overlays.values():
+            usage += sum(map(len, overlay.texts.values()))
+        return usage
+
+
+class Transaction:
+    """Changes of one request, in memory at once, made durable together or undone together."""
+
+    __slots__ = ("_changes", "_store", "_undos")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # phext, what undoes its document's change, and its `own`, `created` and size before
+        self._undos: list[tuple[Phext, dict[int, bytes], bool, bool, int]] = []
+        self._changes: list[tuple[bytes, int, bytes]] = []
+
+    def change(self, phext: Phext, changes: Mapping[int, bytes]) -> None:
+        """Set scrolls' resulting texts (empty: removed)."""
+        size = phext.size
+        undo = phext.document.apply(changes)
+        own = phext.own
         if (
-            self._usage_at is None
-            or self._clock() - self._usage_at > _USAGE_SECONDS
-            or self._usage + growth > self._quota
+            not own
+            and (phext.exists or not phext.document.count)
+            and all(undo[key] == text for key, text in changes.items())
         ):
-            self._usage = self._directory.usage()
-            self._usage_at = self._clock()
-        if self._usage + growth > self._quota:
-            raise OverQuotaError(name, self._usage + growth, self._quota)
+            # As it was; an absent phext stays absent while it is empty.
+            return
+        self._undos.append((phext, undo, own, phext.created, size))
+        phext.own = False
+        phext.created = True
+        place = phext.place
+        self._changes += [(place, key, text) for key, text in changes.items()]
+
+    def commit(self) -> int:
+        """Return the journal's group to wait for, 0 if nothing changed.
+
+        On any error memory is as before. Raises WriteError, NoSpaceError, OverQuotaError,
+        PhextTooLargeError.
+        """
+        undos = self._undos
+        if not undos:
+            return 0
+        store = self._store
+        try:
+            growth = self._check()
+            for phext, *_ in undos:
+                store.announce(phext)
+            number = store.commits.append(self._changes, self._undo_durably(growth))
+        except PoisonedError as error:
+            self.undo()
+            raise write_error(undos[0][0].name, error.error) from None
+        except BaseException:
+            self.undo()
+            raise
+        store.quota.counted(growth)
+        now = store.now
+        for phext, *_ in undos:
+            phext.group = number
+            first = phext.since is None
+            phext.changed(now)
+            store.keep(phext)
+            if first:
+                store.changed()
+        return number
+
+    def undo(self) -> None:
+        """Take all changes back in memory."""
+        for phext, undo, own, created, _size in reversed(self._undos):
+            phext.document.apply(undo)
+            phext.own = own
+            phext.created = created
+
+    def _undo_durably(self, growth: int) -> Callable[[], None]:
+        def undo() -> None:
+            self.undo()
+            self._store.quota.counted(-growth)
+
+        return undo
+
+    def _check(self) -> int:
+        growth = measured = 0
+        seen: set[bytes] = set()
+        for phext, _undo, _own, _created, size in self._undos:
+            if phext.place in seen:
+                continue
+            seen.add(phext.place)
+            after = phext.document.length
+            self._store.check_size(phext.name, size, after)
+            growth += after - size
+            if self._store.phext_at(phext.place) is phext:
+                measured += after - size
+        self._store.quota.check(self._undos[0][0].name, growth, measured)
+        return growth
 
 
-def _document(name: str, file: File) -> Document:
-    fault = utf8_fault(file.data)
-    if fault is not None:
-        raise NotUtf8FileError(name, fault)
-    return Document(file.data)
+def _name_of(place: bytes) -> str:
+    filename = place.decode("utf-8", "replace")
+    return phext_names.of_file(filename) or filename

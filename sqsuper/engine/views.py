@@ -7,28 +7,64 @@ import re
 import xxhash
 
 from sqsuper.engine import coordinates, phext
-from sqsuper.engine.document import Snapshot
+from sqsuper.engine.document import Document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqsuper.engine.coordinates import Reading
+    from sqsuper.engine.document import Snapshot
+    from sqsuper.engine.turns import Job
 
 MISSING = b"---sq:Scroll-Missing---"
 DEFAULT_LIMIT = 100
 
 _BATCH = 256
+_PIECE_BYTES = 1 << 18
+_SCROLL_BITS = 10
+_SCROLL_MASK = (1 << _SCROLL_BITS) - 1
+_TO_ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
+# In this order: a backslash is what the others bring in.
+_ESCAPES = {
+    b"\\": b"\\\\",
+    b'"': b'\\"',
+    **{b"%c" % byte: b"\\u%04x" % byte for byte in range(0x20)},
+    b"\b": b"\\b",
+    b"\t": b"\\t",
+    b"\n": b"\\n",
+    b"\f": b"\\f",
+    b"\r": b"\\r",
+}
+# All of a line of `json_export` but coordinate and text
+_JSON_FRAME = len(b',   { "coord": "", "scroll": "" }\n')
 _MAX_USIZE = 2**64 - 1
 _USIZE = re.compile(rb"\+?[0-9]+")
 
 
+class Checksum:
+    """The xxh3-128 of a text in pieces."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_128()
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece."""
+        self._state.update(piece)
+
+    def digits(self) -> bytes:
+        """Return it as 32 hex digits."""
+        return str(self._state.hexdigest()).encode("ascii")
+
+
 def checksum(pieces: Iterable[bytes]) -> str:
     """Return the xxh3-128 of a text in pieces, as 32 hex digits."""
-    state = xxhash.xxh3_128()
+    state = Checksum()
     for piece in pieces:
         state.update(piece)
-    return str(state.hexdigest())
+    return state.digits().decode("ascii")
 
 
 def scroll_checksum(scroll: bytes) -> bytes:
@@ -36,24 +72,51 @@ def scroll_checksum(scroll: bytes) -> bytes:
     return xxhash.xxh3_128_hexdigest(scroll).encode("ascii")
 
 
-def _batched(snapshot: Snapshot, render: Callable[[int, bytes], bytes]) -> Iterator[bytes]:
-    keys, scrolls = snapshot.keys, snapshot.scrolls
-    for start in range(0, len(keys), _BATCH):
-        yield b"".join(render(key, scrolls[key]) for key in keys[start : start + _BATCH])
+def _prefix(key: int) -> bytes:
+    """Return all of a coordinate but the scroll's number."""
+    return phext.format_key(key).rpartition(".")[0].encode("ascii") + b"."
 
 
 def toc(snapshot: Snapshot) -> Iterator[bytes]:
     """Iterate over SQ's table of contents: a line a scroll; an empty phext has one too."""
-    if not snapshot.keys:
+    if not snapshot.count:
         yield b"* %b: \n" % phext.format_key(phext.ORIGIN).encode("ascii")
         return
-    yield from _batched(snapshot, _toc_line)
+    section = -1
+    prefix = b""
+    for keys, texts in snapshot.blocks():
+        lines = []
+        for key, text in zip(keys, texts, strict=True):
+            if key >> _SCROLL_BITS != section:
+                section = key >> _SCROLL_BITS
+                prefix = b"* " + _prefix(key)
+            end = text.find(b"\n")
+            if end < 0:
+                lines.append(b"%b%d: %b\n" % (prefix, key & _SCROLL_MASK, text))
+            else:
+                lines.append(b"%b%d: %b...\n" % (prefix, key & _SCROLL_MASK, text[:end]))
+        yield from _cut(lines)
 
 
-def _toc_line(key: int, scroll: bytes) -> bytes:
-    end = scroll.find(b"\n")
-    first = scroll if end < 0 else scroll[:end] + b"..."
-    return b"* %b: %b\n" % (phext.format_key(key).encode("ascii"), first)
+def toc_lengths(snapshot: Snapshot) -> Iterator[int]:
+    """Iterate over the lengths of parts of `toc`, in bytes."""
+    if not snapshot.count:
+        yield len(next(toc(snapshot)))
+        return
+    section = -1
+    prefix = 0
+    for keys, texts in snapshot.blocks():
+        length = 0
+        for key, text in zip(keys, texts, strict=True):
+            if key >> _SCROLL_BITS != section:
+                section = key >> _SCROLL_BITS
+                # `* `, the prefix, `: ` and LF
+                prefix = len(_prefix(key)) + 5
+            number = key & _SCROLL_MASK
+            digits = 1 if number < 10 else 2 if number < 100 else 3
+            end = text.find(b"\n")
+            length += prefix + digits + (len(text) if end < 0 else end + 3)
+        yield length
 
 
 def json_export(snapshot: Snapshot) -> Iterator[bytes]:
@@ -61,27 +124,80 @@ def json_export(snapshot: Snapshot) -> Iterator[bytes]:
 
     As SQ, an empty phext shows one empty scroll.
     """
-    from json import JSONEncoder  # noqa: PLC0415  # costs 1 ms that few engines need
-
-    encode = JSONEncoder(ensure_ascii=False).encode
     yield b"[\n"
-    first = phext.ORIGIN if not snapshot.keys else snapshot.keys[0]
-
-    def line(key: int, scroll: bytes) -> bytes:
-        return b'%b   { "coord": "%b", "scroll": %b }\n' % (
-            b"" if key == first else b",",
-            phext.format_key(key).encode("ascii"),
-            encode(scroll.decode("utf-8")).encode("utf-8"),
-        )
-
-    if snapshot.keys:
-        yield from _batched(snapshot, line)
-    else:
-        yield line(first, b"")
+    if not snapshot.count:
+        yield _json_line(b"", _prefix(phext.ORIGIN), phext.ORIGIN, b"")
+    comma = b""
+    section = -1
+    prefix = b""
+    for keys, texts in snapshot.blocks():
+        lines = []
+        for key, text in zip(keys, texts, strict=True):
+            if key >> _SCROLL_BITS != section:
+                section = key >> _SCROLL_BITS
+                prefix = _prefix(key)
+            lines.append(_json_line(comma, prefix, key, text))
+            comma = b","
+        yield from _cut(lines)
     yield b"]\n"
 
 
-def client_checksums(listing: bytes, reading: Reading) -> dict[int, bytes]:
+def json_lengths(snapshot: Snapshot) -> Iterator[int]:
+    """Iterate over the lengths of parts of `json_export`, in bytes."""
+    yield 4
+    if not snapshot.count:
+        yield len(_json_line(b"", _prefix(phext.ORIGIN), phext.ORIGIN, b""))
+        return
+    yield -1  # the first line has no comma
+    section = -1
+    prefix = 0
+    for keys, texts in snapshot.blocks():
+        length = 0
+        for key, text in zip(keys, texts, strict=True):
+            if key >> _SCROLL_BITS != section:
+                section = key >> _SCROLL_BITS
+                prefix = len(_prefix(key)) + _JSON_FRAME
+            number = key & _SCROLL_MASK
+            length += prefix + (1 if number < 10 else 2 if number < 100 else 3) + len(text)
+            if _TO_ESCAPE.search(text) is not None:
+                length += len(_escaped(text)) - len(text)
+        yield length
+
+
+def _json_line(comma: bytes, prefix: bytes, key: int, text: bytes) -> bytes:
+    if _TO_ESCAPE.search(text) is not None:
+        text = _escaped(text)
+    number = key & _SCROLL_MASK
+    return b'%b   { "coord": "%b%d", "scroll": "%b" }\n' % (comma, prefix, number, text)
+
+
+def _escaped(text: bytes) -> bytes:
+    """Return UTF-8 text as the inside of a JSON string (RFC 8259 7)."""
+    for byte, escape in _ESCAPES.items():
+        if byte in text:
+            text = text.replace(byte, escape)
+    return text
+
+
+def _cut(lines: list[bytes]) -> Iterator[bytes]:
+    """Join lines to pieces, of which none is much larger than its last line."""
+    if sum(map(len, lines)) <= _PIECE_BYTES:
+        yield b"".join(lines)
+        return
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size >= _PIECE_BYTES:
+            yield b"".join(piece)
+            piece.clear()
+            size = 0
+    if piece:
+        yield b"".join(piece)
+
+
+def client_checksums(listing: bytes, reading: Reading) -> Job[dict[int, bytes]]:
     """Read what a client says it has: lines `COORD: CHECKSUM`, ended by LF or CRLF.
 
     As SQ, a line without `: ` is passed over, and of several on one coordinate the last
@@ -89,7 +205,15 @@ def client_checksums(listing: bytes, reading: Reading) -> dict[int, bytes]:
     coordinate. Raises BadCoordinateError for one outside 1..999.
     """
     found = {}
-    for line in listing.split(b"\n"):
+    position = 0
+    count = 0
+    while position < len(listing):
+        end = listing.find(b"\n", position)
+        line = listing[position : end if end >= 0 else len(listing)]
+        position = end + 1 if end >= 0 else len(listing)
+        count += 1
+        if not count % _BATCH:
+            yield None
         parts = line.removesuffix(b"\r").split(b": ")
         if len(parts) < 2:
             continue
@@ -99,24 +223,38 @@ def client_checksums(listing: bytes, reading: Reading) -> dict[int, bytes]:
     return found
 
 
-def delta(snapshot: Snapshot, client: Mapping[int, bytes]) -> Snapshot:
+def delta(snapshot: Snapshot, client: Mapping[int, bytes]) -> Job[Snapshot]:
     """Return what a client has to take over: scrolls that differ or that it lacks.
 
     A coordinate that only the client has carries a marker.
     """
     if not client:
         return snapshot
-    scrolls = snapshot.scrolls
-    differing = {
-        key: scroll
-        for key, scroll in scrolls.items()
-        if key not in client or client[key] != scroll_checksum(scroll)
-    }
-    for key in client:
+    differing = {}
+    present = set()
+    for keys, texts in snapshot.blocks():
+        size = 0
+        for key, text in zip(keys, texts, strict=True):
+            known = client.get(key)
+            if known is None or known != scroll_checksum(text):
+                differing[key] = text
+            if known is not None:
+                present.add(key)
+            size += len(text)
+            if size > _PIECE_BYTES:
+                size = 0
+                yield None
+        yield None
+    for count, key in enumerate(client):
         # An empty phext has, for SQ, one empty scroll at the origin.
-        if key not in scrolls and (scrolls or key != phext.ORIGIN):
+        if key not in present and (snapshot.count or key != phext.ORIGIN):
             differing[key] = MISSING
-    return Snapshot(sorted(differing), differing)
+        if not count % 4096:
+            yield None
+    document = Document()
+    for _ in document.gathering(differing):
+        yield None
+    return document.snapshot()
 
 
 def infer_coordinate(text: bytes, algorithm: str, limit: int) -> str:
@@ -141,15 +279,3 @@ def parse_limit(text: bytes | None) -> int:
         return DEFAULT_LIMIT
     number = int(text)
     return number if number <= _MAX_USIZE else DEFAULT_LIMIT
-
-
-__all__ = [
-    "checksum",
-    "client_checksums",
-    "delta",
-    "infer_coordinate",
-    "json_export",
-    "parse_limit",
-    "scroll_checksum",
-    "toc",
-]

@@ -8,7 +8,7 @@ from sqsuper.http1.progress import MAX_FIELD_LINES, too_many_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     Field = tuple[bytes, bytes, bytes]
 
@@ -75,6 +75,20 @@ class RequestHead:
     keep_alive: bool
     connection_names: frozenset[bytes]
 
+    def again(self, method: bytes, target: bytes) -> RequestHead:
+        """Return the head of another request with the same field lines."""
+        other = type(self)()
+        other.method = method
+        other.target = target
+        other.minor = self.minor
+        other.fields = self.fields
+        other.content_length = self.content_length
+        other.chunked = self.chunked
+        other.expects_continue = self.expects_continue
+        other.keep_alive = self.keep_alive
+        other.connection_names = self.connection_names
+        return other
+
     @property
     def has_body(self) -> bool:
         """Whether body bytes follow the head."""
@@ -110,14 +124,23 @@ class ResponseHead:
     connection_names: frozenset[bytes]
 
 
-def parse_request_head(raw: bytes, *, max_body_bytes: int) -> RequestHead:
+def parse_request_head(
+    raw: bytes,
+    *,
+    max_body_bytes: int,
+    known: Mapping[bytes, RequestHead] | None = None,
+    max_field_lines: int = MAX_FIELD_LINES,
+) -> RequestHead:
     """Check a whole request head and return its facts.
 
     `raw`: from the method to the CRLF of the last line, without the empty line that ends the
     head. Checks come in the order syntax, version, Host and body framing, Connection, Expect,
     method, form of the target; the first that fails decides.
 
-    Raises FramingError (400, 405, 413, 417, 501 or 505).
+    `known`: heads of HTTP/1.1 requests, checked under the same `max_body_bytes`, by their
+    field lines as they came; a request with the very same lines is made `again` from one.
+
+    Raises FramingError (400, 405, 413, 417, 431, 501 or 505).
     """
     line, _, block = raw.partition(b"\r\n")
     match = grammar.request_line.fullmatch(line)
@@ -126,9 +149,16 @@ def parse_request_head(raw: bytes, *, max_body_bytes: int) -> RequestHead:
             "malformed request line: METHOD SP target SP HTTP/1.1 is expected, without other"
             " blanks, control bytes or '#'"
         )
-    fields = _parse_fields(block)
+    method, target, major, minor = match.groups()
+    if known is not None and major == minor == b"1":
+        same = known.get(block)
+        if same is not None:
+            _check_request(method, target)
+            return same.again(method, target)
+    fields = _parse_fields(block, max_field_lines)
     head = RequestHead()
-    head.method, head.target, major, minor = match.groups()
+    head.method = method
+    head.target = target
     head.fields = fields
     if major != b"1" or minor not in (b"0", b"1"):
         raise FramingError(
@@ -136,16 +166,20 @@ def parse_request_head(raw: bytes, *, max_body_bytes: int) -> RequestHead:
         )
     head.minor = 1 if minor == b"1" else 0
     _frame_request(head, max_body_bytes)
-    if head.method not in METHODS:
+    _check_request(method, target)
+    return head
+
+
+def _check_request(method: bytes, target: bytes) -> None:
+    if method not in METHODS:
         raise FramingError(
             405,
             "method_not_allowed",
             "method not allowed: GET, POST, DELETE, HEAD and OPTIONS are",
             (ALLOW,),
         )
-    if not head.target.startswith(b"/") and not (head.target == b"*" and head.method == b"OPTIONS"):
+    if not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
         raise bad_request("the target must be a path that begins with '/'")
-    return head
 
 
 def parse_response_head(raw: bytes) -> ResponseHead:
@@ -188,12 +222,12 @@ def parse_field_lines(block: bytes) -> list[Field]:
     return _parse_fields(block)
 
 
-def _parse_fields(block: bytes) -> list[Field]:
+def _parse_fields(block: bytes, max_lines: int = MAX_FIELD_LINES) -> list[Field]:
     match = grammar.field_lines.match(block)
     right = 0 if match is None else match.end()
     # A line too many before a wrong one decides: it comes first.
-    if block.count(b"\r\n", 0, right) > MAX_FIELD_LINES:
-        raise too_many_lines()
+    if block.count(b"\r\n", 0, right) > max_lines:
+        raise too_many_lines(max_lines)
     if right != len(block):
         raise bad_request(_why_bad_fields(block))
     fields = []

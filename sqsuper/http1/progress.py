@@ -20,9 +20,9 @@ MAX_FIELD_LINES = 256
 MAX_SIZE_DIGITS = 16
 
 
-def too_many_lines() -> FramingError:
-    """Return the error for more than `MAX_FIELD_LINES` field lines (431)."""
-    return FramingError(431, "head_too_large", f"more than {MAX_FIELD_LINES} field lines")
+def too_many_lines(limit: int = MAX_FIELD_LINES) -> FramingError:
+    """Return the error for more than `limit` field lines (431)."""
+    return FramingError(431, "head_too_large", f"more than {limit} field lines")
 
 
 class State:
@@ -184,13 +184,14 @@ class ChunkLineProgress(Progress):
 
 
 class HeadProgress(Progress):
-    """Of a request's head."""
+    """Of a request's head of at most `max_lines` field lines."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_lines", "_max_lines")
 
-    def __init__(self, start: State = REQUEST) -> None:
+    def __init__(self, start: State = REQUEST, max_lines: int = MAX_FIELD_LINES) -> None:
         super().__init__(start)
         self._lines = 0
+        self._max_lines = max_lines
 
     @property
     def resume(self) -> int:
@@ -217,8 +218,8 @@ class HeadProgress(Progress):
         if left is _LINE_FEED:
             self._lines += 1
             # The request line is the first of them.
-            if self._lines > MAX_FIELD_LINES + 1:
-                raise too_many_lines()
+            if self._lines > self._max_lines + 1:
+                raise too_many_lines(self._max_lines)
 
 
 class TrailersProgress(Progress):

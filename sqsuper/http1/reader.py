@@ -9,7 +9,11 @@ from sqsuper.http1.head import (
     parse_request_head,
     parse_response_head,
 )
-from sqsuper.http1.progress import HeadProgress
+from sqsuper.http1.progress import MAX_FIELD_LINES, REQUEST, HeadProgress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _CR = 0x0D
 
@@ -24,16 +28,21 @@ class RequestReader:
     each head, takes the body off `buffer` (see `sqsuper.http1.body`) before the next call.
     """
 
-    __slots__ = ("_limit", "_max_body", "_progress", "_skipped", "buffer")
+    __slots__ = ("_known", "_limit", "_max_body", "_max_lines", "_progress", "_skipped", "buffer")
 
     def __init__(
         self,
         max_head_bytes: int = DEFAULT_MAX_HEAD_BYTES,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        known: Mapping[bytes, RequestHead] | None = None,
+        max_field_lines: int = MAX_FIELD_LINES,
     ) -> None:
+        """`known`: see `parse_request_head`; its owner may add to it and empty it."""
         self.buffer = bytearray()
+        self._known = known
         self._limit = max_head_bytes
         self._max_body = max_body_bytes
+        self._max_lines = max_field_lines
         self._progress: HeadProgress | None = None
         self._skipped = False
 
@@ -62,11 +71,16 @@ class RequestReader:
             if not self._skipped and buffer == b"\r":
                 return None
             if progress is None:
-                progress = self._progress = HeadProgress()
+                progress = self._progress = HeadProgress(REQUEST, self._max_lines)
             progress.check(buffer, self._limit)
             return None
         raw = bytes(buffer[: end + 2])
-        head = parse_request_head(raw, max_body_bytes=self._max_body)
+        head = parse_request_head(
+            raw,
+            max_body_bytes=self._max_body,
+            known=self._known,
+            max_field_lines=self._max_lines,
+        )
         del buffer[: end + 4]
         self._progress = None
         self._skipped = False

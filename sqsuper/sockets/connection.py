@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections import deque
@@ -45,6 +46,7 @@ class Connection:
     __slots__ = (
         "_closing",
         "_fd",
+        "_full",
         "_half_closing",
         "_loop",
         "_out",
@@ -66,6 +68,7 @@ class Connection:
         self._owner = owner
         self._out: deque[memoryview] = deque()
         self._paused = False
+        self._full = False
         self._closing = False
         self._half_closing = False
         self._peer_ended = False
@@ -78,6 +81,11 @@ class Connection:
     def closed(self) -> bool:
         """Whether the socket is closed."""
         return self._fd < 0
+
+    @property
+    def blocked(self) -> bool:
+        """Whether something waits for the kernel to take it."""
+        return self._full or self.pending > 0
 
     def send(self, data: bytes | memoryview) -> None:
         """Send now what the kernel takes, and the rest when it takes more.
@@ -104,6 +112,27 @@ class Connection:
             self._out.append(memoryview(data)[sent:])
             self.pending = left
             self._arm()
+
+    def send_file(self, fd: int, offset: int, count: int) -> int | None:
+        """Send now what the kernel takes of a file, and return how much that was.
+
+        None: it takes nothing now, and the owner is told when it does (`drained`); nothing else
+        must be sent meanwhile. 0: the file has no more. To be called with nothing pending.
+        Raises OSError where the file cannot be read.
+        """
+        if self._fd < 0 or self._closing or self._half_closing:
+            return None
+        try:
+            sent = os.sendfile(self._fd, fd, offset, count)
+        except (BlockingIOError, InterruptedError):
+            self._full = True
+            self._arm()
+            return None
+        except (BrokenPipeError, ConnectionError) as error:
+            self._end(error)
+            return None
+        self.progress = self._loop.now
+        return sent
 
     def pause(self) -> None:
         """Read nothing until `resume`."""
@@ -159,6 +188,7 @@ class Connection:
     def writable(self) -> None:
         """Send what is pending (for the loop)."""
         out = self._out
+        self._full = False
         while out:
             view = out[0]
             try:
@@ -197,10 +227,11 @@ class Connection:
     def _arm(self) -> None:
         if self._fd < 0:
             return
+        sending = self._full or bool(self._out)
         reading = not (
-            self._paused or self._peer_ended or (self._out and not self.read_while_sending)
+            self._paused or self._peer_ended or (sending and not self.read_while_sending)
         )
-        self._loop.modify(self._fd, reading=reading, writing=bool(self._out))
+        self._loop.modify(self._fd, reading=reading, writing=sending)
 
     def _end(self, error: OSError | None) -> None:
         if self._fd < 0:

@@ -26,7 +26,7 @@ class Listener:
     `exhausted(error)` is called each time that begins.
     """
 
-    __slots__ = ("_accepted", "_exhausted", "_fd", "_loop", "_pause", "_socket")
+    __slots__ = ("_accepted", "_batch", "_exhausted", "_fd", "_loop", "_pause", "_socket")
 
     def __init__(
         self,
@@ -34,14 +34,16 @@ class Listener:
         sock: socket.socket,
         accepted: Callable[[socket.socket], None],
         exhausted: Callable[[OSError], None] | None = None,
+        batch: int = BATCH,
     ) -> None:
-        """Take over `sock`, which listens already."""
+        """Take over `sock`, which listens already; at most `batch` are accepted in one turn."""
         sock.setblocking(False)
         self._loop = loop
         self._socket = sock
         self._fd = sock.fileno()
         self._accepted = accepted
         self._exhausted = exhausted
+        self._batch = batch
         self._pause: Timer | None = None
         loop.register(self._fd, self)
 
@@ -71,7 +73,7 @@ class Listener:
 
     def readable(self) -> None:
         """Accept what waits (for the loop)."""
-        for _ in range(BATCH):
+        for _ in range(self._batch):
             if self._fd < 0 or self._pause is not None:
                 return
             try:

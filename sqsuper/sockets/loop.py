@@ -152,10 +152,11 @@ class Loop:
             heapq.heappop(timers)
         return timers[0].when if timers else None
 
-    def turn(self, timeout: float | None = 0.0) -> None:
+    def turn(self, timeout: float | None = 0.0) -> int:
         """Wait at most `timeout` seconds (None: without end) and handle what is ready.
 
-        At most 256 events, then the timers that are due, then the `at_turn_end` calls.
+        At most 256 events, then the timers that are due, then the `at_turn_end` calls. Return
+        how many events there were.
         """
         deadline = self.next_deadline()
         if self._ends:
@@ -188,6 +189,7 @@ class Loop:
             ends, self._ends = self._ends, []
             for call in ends:
                 self._guard(call)
+        return len(events)
 
     def run(self) -> None:
         """Make turns until `stop`."""

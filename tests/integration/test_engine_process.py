@@ -133,17 +133,19 @@ class TestByHand:
     def test_a_file_size_limit_is_507_and_keeps_the_text(self, tmp_path: Path) -> None:
         before = (
             "import resource, signal;"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000));"
             "signal.signal(signal.SIGXFSZ, signal.SIG_DFL)"
         )
         with running_engine(tmp_path, before=before) as engine, engine.client() as client:
             assert client.post(UPDATE, b"kept").status == 200
-            reply = client.post(UPDATE, b"x" * 200_000)
+            reply = client.post(UPDATE, b"x" * 600_000)
             assert (reply.status, reply.field("x-sq-code")) == (507, "disk_full")
             assert json.loads(reply.body)["code"] == "disk_full"
             assert client.get(SELECT).text == "kept"
+            assert client.post(UPDATE, b"kept still").status == 200
+            assert engine.end() == 0
             assert os.listdir(tmp_path) == ["t.phext"]
-            assert (tmp_path / "t.phext").read_bytes() == b"kept"
+            assert (tmp_path / "t.phext").read_bytes() == b"kept still"
 
     def test_standard_input_is_left_alone(self, tmp_path: Path) -> None:
         read, write = os.pipe()
@@ -331,6 +333,9 @@ class TestSupervised:
         assert ask(supervised.user("mine"), UPDATE + "&s=x") == 200
         assert ask(supervised.user("reader")) == 200
         assert ask(supervised.user("reader"), UPDATE + "&s=x") == 403
+        assert ask(supervised.user("reader"), "/api/v2/search?p=t&q=x") == 200
+        with supervised.user("reader") as client:
+            assert client.post("/api/v2/batch", b"[]").status == 403
         assert ask(supervised.user("old")) == 401
         assert ask(supervised.user("Mine")) == 401
         # The gateway counts for itself.
@@ -418,8 +423,9 @@ def test_killed_while_writing_leaves_old_or_new(tmp_path: Path, seed: int) -> No
         stop.set()
         thread.join(DEADLINE)
         assert not thread.is_alive()
-    found = is_whole((tmp_path / "t.phext").read_bytes())
-    assert found in (acknowledged[-1], acknowledged[-1] + 1)
     with running_engine(tmp_path) as engine, engine.client() as client:
-        assert is_whole(client.get(SELECT).body) == found
-        assert os.listdir(tmp_path) == ["t.phext"]
+        found = is_whole(client.get(SELECT).body)
+        assert found in (acknowledged[-1], acknowledged[-1] + 1)
+        assert engine.end() == 0
+    assert os.listdir(tmp_path) == ["t.phext"]
+    assert is_whole((tmp_path / "t.phext").read_bytes()) == found

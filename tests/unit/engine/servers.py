@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import pytest
 KEY = "the-key-of-this-test"
 ROOT = Path(__file__).parents[3]
 DEADLINE = 15.0
+MAIN = "import sys; from sqsuper.engine.__main__ import main; sys.exit(main(sys.argv[1:]))"
 
 
 @attrs.frozen
@@ -185,12 +187,19 @@ def engine_command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def running_engine(data: Path, *options: str, before: str = "") -> Iterator[Running]:
-    """Run an engine on a free port. `before`: Python that its process runs first."""
+def running_engine(
+    data: Path, *options: str, before: str = "", bare: bool = False
+) -> Iterator[Running]:
+    """Run an engine on a free port.
+
+    `before`: Python that its process runs first. `bare`: without `site`, as the supervisor does.
+    """
     command = engine_command("host", "0", "--key", KEY, "--data-dir", str(data), *options)
+    if bare:
+        paths = [str(ROOT), sysconfig.get_paths()["purelib"]]
+        command[1:3] = ["-I", "-S", "-c", f"import sys; sys.path[:0] = {paths}; {MAIN}"]
     if before:
-        main = "import sys; from sqsuper.engine.__main__ import main; sys.exit(main(sys.argv[1:]))"
-        command[1:3] = ["-c", f"{before}; {main}"]
+        command[1:3] = ["-c", f"{before}; {MAIN}"]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -68,7 +68,7 @@ client.sendall(ask % (b'POST /api/v2/update?p=t&c=1.1.1/1.1.1/1.1.1', 5, b'hello
 for target in (b'select', b'toc', b'get', b'checksum', b'delta', b'status', b'load', b'nope'):
     client.sendall(ask % (b'GET /api/v2/' + target + b'?p=t', 0, b''))
 client.sendall(ask % (b'GET /api/v2/select?p=..', 0, b''))
-engine._loop.after(0.1, engine._loop.stop)
+engine._loop.after(0.1, engine._stop)
 assert engine.run() == 0
 answers = client.recv(65536)
 assert answers.count(b'HTTP/1.1 200 OK') == 8, answers

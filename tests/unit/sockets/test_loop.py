@@ -277,7 +277,11 @@ def test_nested_in_another_loop(clock: Clock, pair: Pair) -> None:
     handler = Recorder(left)
     inner.register(left.fileno(), handler)
     nest = Recorder()
-    nest.act = lambda: inner.turn(0)
+
+    def turn_inner() -> None:
+        inner.turn(0)
+
+    nest.act = turn_inner
     outer.register(inner.fileno(), nest)
     outer.turn(0)
     assert nest.told == []

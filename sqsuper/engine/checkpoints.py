@@ -1,0 +1,401 @@
+"""Phext files written again from memory: when, and in which steps.
+
+A checkpoint of a phext, step by step, with the loop (L) free between them and the long ones in
+a thread (T):
+
+begin     L  a snapshot, and which groups of the journal it holds
+write     T  the temporary file, piece by piece, and its sync
+look      T  whether the file in place is still the one that we know
+target    L  recorded; the group with it, and so every write in the snapshot, is made durable
+place     T  rename, sync of the directory
+end       L  recorded; old segments may go
+"""
+
+from __future__ import annotations
+
+import errno
+
+from sqsuper.engine.errors import EngineError, write_error
+from sqsuper.engine.journal.errors import PoisonedError
+from sqsuper.engine.store import MAX_VERSIONS, Unloaded
+from sqsuper.engine.turns import Gate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sqsuper.engine.commits import Commits
+    from sqsuper.engine.directory import DataDirectory, PhextFile, Signature
+    from sqsuper.engine.document import Snapshot
+    from sqsuper.engine.journal.identity import Identity
+    from sqsuper.engine.journal.jobs import Preparation, Removal
+    from sqsuper.engine.journal.writer import Journal
+    from sqsuper.engine.loaded import Phext
+    from sqsuper.engine.store import Store
+    from sqsuper.engine.turns import Job, Turns
+    from sqsuper.engine.worker import Worker
+    from sqsuper.sockets import Loop
+
+# How much is written at a time.
+_WRITE_BYTES = 1 << 18
+# How soon what failed is tried again.
+RETRY_SECONDS = 1.0
+_COMPLAINT_SECONDS = 60.0
+# How long a clean stop waits for a journal that fails.
+_GIVE_UP_SECONDS = 2.0
+
+
+class Policy:
+    """When a phext is saved: `idle` seconds after its last change, `age` seconds after its first
+    unsaved one, or when there is more than `journal` bytes of journal.
+    """
+
+    __slots__ = ("age", "idle", "journal")
+
+    def __init__(self, idle: float = 2.0, age: float = 30.0, journal: int = 4 << 20) -> None:
+        self.idle = idle
+        self.age = age
+        self.journal = journal
+
+    def due(self, since: float, last: float) -> float:
+        """Return when a phext is to be saved, for the times of its first and last change."""
+        return min(last + self.idle, since + self.age)
+
+
+class Checkpoints:
+    """Saves phexts, one at a time, and keeps the journal's files in order.
+
+    `worker`: the checkpoint thread. `log`: takes one line.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        turns: Turns,
+        *,
+        directory: DataDirectory,
+        journal: Journal,
+        commits: Commits,
+        store: Store,
+        worker: Worker,
+        policy: Policy,
+        clock: Callable[[], float],
+        log: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._turns = turns
+        self._directory = directory
+        self._journal = journal
+        self._commits = commits
+        self._store = store
+        self._worker = worker
+        self._policy = policy
+        self._clock = clock
+        self._log = log
+        self._complained: float | None = None
+        self._running = False
+        self._wake: float | None = None
+        self._retry: dict[bytes, float] = {}
+        # To be saved at once, in this order
+        self._wanted: dict[bytes, None] = {}
+        self._ended = Gate()
+        store.save = self.save
+        store.changed = self.changed
+
+    @property
+    def running(self) -> bool:
+        """Whether one is under way."""
+        return self._running
+
+    def changed(self) -> None:
+        """Learn that a phext has something unsaved."""
+        self._schedule()
+
+    def save(self, phext: Phext) -> None:
+        """Save a phext as soon as may be."""
+        self._wanted[phext.place] = None
+        self._schedule(now=True)
+
+    def save_all(self) -> Job[bool]:
+        """Save everything, and return whether that went well. For a clean stop."""
+        failed: set[bytes] = set()
+        while self._running:
+            yield self._ended
+        self._running = True  # and no other from now on
+        while True:
+            # What cannot be written stays in the journal, for the next start.
+            end = self._clock() + _GIVE_UP_SECONDS
+            while not self._commits.idle and self._clock() < end:
+                yield from self._pause()
+            places = [place for place in self._store.unsaved() if place not in failed]
+            if not places:
+                break
+            if not (yield from self._checkpoint(places[0])):
+                failed.add(places[0])
+        return not failed
+
+    def housekeeping(self) -> None:
+        """Prepare and remove segments; to be called after each commit."""
+        journal = self._journal
+        job = journal.preparation() or journal.removal()
+        if job is not None:
+            self._tidy(job)
+        if self._over():
+            self._schedule(now=True)
+
+    def _tidy(self, job: Preparation | Removal) -> None:
+        def done(error: BaseException | None) -> None:
+            self._journal.finish(job)
+            if error is not None:
+                self._complain(f"a segment of the journal: {error}")
+                return
+            again = self._journal.removal()
+            if again is not None:
+                self._tidy(again)
+
+        self._worker.submit(job.run, done)
+
+    def _over(self) -> bool:
+        limit = self._policy.journal
+        unsaved, size = self._journal.unsaved_bytes, self._journal.size
+        if unsaved <= limit and size <= 3 * limit:
+            return False
+        # A large phext is not written again and again for a small part of it.
+        limit = max(limit, min(self._store.unsaved_size() // 2, 4 * limit))
+        return unsaved > limit or size > 3 * limit
+
+    def _schedule(self, *, now: bool = False) -> None:
+        if self._running:
+            return
+        when = self._clock() if now else self._next()
+        if when is None or (self._wake is not None and self._wake <= when):
+            return
+        self._wake = when
+        self._loop.after(max(0.0, when - self._clock()), lambda: self._woken(when))
+
+    def _woken(self, when: float) -> None:
+        if self._wake != when:
+            return
+        self._wake = None
+        if self._running:
+            return
+        place = self._choose()
+        if place is None:
+            self._schedule()
+            return
+        self._running = True
+        self._turns.run(self._one(place))
+
+    def _one(self, place: bytes) -> Job[None]:
+        try:
+            if not (yield from self._checkpoint(place)):
+                self._retry[place] = self._clock() + RETRY_SECONDS
+        finally:
+            self._running = False
+            self._ended.open()
+        self._schedule()
+
+    def _times(self) -> list[tuple[float, bytes]]:
+        times = []
+        for place in self._store.unsaved():
+            phext = self._store.phext_at(place)
+            if place in self._wanted or phext is None:
+                due = 0.0
+            elif phext.since is None:
+                continue
+            else:
+                due = self._policy.due(phext.since, phext.last)
+                if phext.document.versions >= MAX_VERSIONS and not phext.document.current:
+                    # One more version only when it cannot wait.
+                    due = max(due, phext.since + self._policy.age, self._clock() + 0.1)
+            times.append((max(due, self._retry.get(place, 0.0)), place))
+        return times
+
+    def _next(self) -> float | None:
+        times = self._times()
+        return min(times)[0] if times else None
+
+    def _choose(self) -> bytes | None:
+        now = self._clock()
+        times = self._times()
+        if self._over():
+            # Those that hold the oldest segment first, else the one with most to save.
+            ready = {place for due, place in times if self._retry.get(place, 0.0) <= now}
+            for place in self._journal.oldest():
+                if place in ready:
+                    return place
+            if ready:
+                return max(ready, key=lambda place: len(self._journal.unsaved(place)))
+        due = [entry for entry in times if entry[0] <= now]
+        return min(due)[1] if due else None
+
+    def _checkpoint(self, place: bytes) -> Job[bool]:
+        """Save one phext; return whether that went well."""
+        self._wanted.pop(place, None)
+        self._retry.pop(place, None)
+        try:
+            phext = yield from self._open(place)
+            phext.saving = True
+            try:
+                if phext.exists:
+                    yield from self._save(phext)
+                else:
+                    self._record_absent(phext)
+            finally:
+                phext.saving = False
+                loaded = self._store.phext_at(place) is phext
+                if loaded and phext.since is None and self._journal.unsaved(place):
+                    phext.changed(self._clock())
+                self._store.saved()
+        except PoisonedError:
+            self._store.stuck = True
+            return False
+        except (OSError, EngineError) as error:
+            if isinstance(error, OSError):
+                error = write_error(_shown(place), error)
+            self._complain(str(error))
+            self._store.stuck = True
+            return False
+        self._store.stuck = False
+        return True
+
+    def _open(self, place: bytes) -> Job[Phext]:
+        while True:
+            try:
+                return self._store.open_place(place)
+            except Unloaded as missing:
+                yield from self._store.loading(missing)
+
+    def _save(self, phext: Phext) -> Job[None]:
+        journal, place = self._journal, phext.place
+        begun: list[tuple[int, Snapshot]] = []
+        gate = Gate()
+
+        def begin() -> None:
+            begun.append((journal.begin_checkpoint(place), phext.document.snapshot()))
+            phext.since = None
+            gate.open()
+
+        self._commits.when_sealed(begin)
+        while not begun:
+            yield gate
+        up_to, snapshot = begun[0]
+        created = phext.created
+        try:
+            yield from self._replace(phext, up_to, snapshot)
+        except BaseException:
+            journal.abandon_checkpoint(place)
+            raise
+        phext.created = created and phext.signature is None
+
+    def _replace(self, phext: Phext, up_to: int, snapshot: Snapshot) -> Job[None]:
+        journal, place = self._journal, phext.place
+        file = self._directory.replacement(place, _gathered(snapshot.pieces()))
+        try:
+            yield from self._worker.run(file.step)
+            look = _Look(self._directory, phext, file)
+            yield from self._worker.run(look.run)
+            if look.is_changed and not journal.is_ours(place, look.identity):
+                self._lose(phext, look.identity)
+                return
+            try:
+                number = journal.target(place, up_to, file.identity)
+            except ValueError:
+                # The journal was renewed meanwhile: the snapshot may hold what was undone.
+                raise PoisonedError(RuntimeError("the journal was renewed")) from None
+            self._commits.record(number)
+            yield from self._durable(number)
+            yield from self._worker.run(look.place)
+        finally:
+            file.close()
+        phext.signature = look.placed
+        phext.identity = file.identity
+        journal.checkpointed(place, up_to, file.identity)
+        self._commits.record()
+
+    def _record_absent(self, phext: Phext) -> None:
+        # All writes that would have made it failed: there is nothing, and that is saved.
+        up_to = self._journal.begin_checkpoint(phext.place)
+        phext.since = None
+        self._journal.checkpointed(phext.place, up_to, None)
+        self._commits.record()
+
+    def _lose(self, phext: Phext, identity: Identity) -> None:
+        self._store.keep_conflict(phext)
+        self._store.replaced(phext, identity)
+
+    def _durable(self, number: int) -> Job[None]:
+        gate = Gate()
+        outcome: list[BaseException | None] = []
+
+        def told(error: BaseException | None) -> None:
+            outcome.append(error)
+            gate.open()
+
+        self._commits.wait(number, told)
+        while not outcome:
+            yield gate
+        if outcome[0] is not None:
+            raise PoisonedError(outcome[0])
+
+    def _pause(self) -> Job[None]:
+        gate = Gate()
+        self._loop.after(0.005, gate.open)
+        yield gate
+
+    def _complain(self, line: str) -> None:
+        now = self._clock()
+        if self._complained is None or now - self._complained >= _COMPLAINT_SECONDS:
+            self._complained = now
+            self._log(line)
+
+
+class _Look:
+    """Whether the file in place is still the one that a phext was read from. For a thread.
+
+    `run` sets `is_changed`, and then `identity`, of the file that is there; `place` sets
+    `placed`, the new file's signature.
+    """
+
+    __slots__ = ("_directory", "_file", "_found", "_phext", "identity", "is_changed", "placed")
+
+    def __init__(self, directory: DataDirectory, phext: Phext, file: PhextFile) -> None:
+        self._directory = directory
+        self._phext = phext
+        self._file = file
+        self._found: Signature | None = None
+        self.identity: Identity = None
+        self.is_changed = False
+        self.placed: Signature | None = None
+
+    def run(self) -> None:
+        self._found = found = self._file.replaced()
+        # Where there is none any more, what we have is put back: nothing is lost by that.
+        self.is_changed = found is not None and found != self._phext.signature
+        if self.is_changed:
+            phext = self._phext
+            self.identity, self._found = self._directory.identity(phext.name, phext.place)
+
+    def place(self) -> None:
+        if self._file.replaced() != self._found:
+            raise OSError(errno.EBUSY, "the file is being changed by someone else")
+        self.placed = self._file.place()
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join pieces to larger ones: each write gives the interpreter away and back."""
+    gathered: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= _WRITE_BYTES:
+            yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
+            gathered.clear()
+            size = 0
+    if gathered:
+        yield b"".join(gathered)
+
+
+def _shown(place: bytes) -> str:
+    return place.decode("utf-8", "replace").removesuffix(".phext")
