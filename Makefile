@@ -7,13 +7,18 @@ TOOLS  := $(CURDIR)/.tools
 
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help run test lint test-floor sq dist clean
+.PHONY: help run test lint test-floor crash fuzz bench-gateway bench-engine bench-supervisor sq dist clean
 
 help:
 	@echo 'make run         start the gateway with two demo tenants, alice and bob'
 	@echo 'make test        every test'
 	@echo 'make lint        ruff, mypy, import-linter'
 	@echo 'make test-floor  unit and command-line tests on the oldest supported libraries'
+	@echo 'make crash       1,000 rounds of power cuts on a simulated disk, 100 kills of the engine'
+	@echo 'make fuzz        the framing against h11 and httptools, for long'
+	@echo 'make bench-engine   the embedded engine and the real sq, in one table (needs wrk)'
+	@echo 'make bench-gateway  GET select through us, nginx, haproxy and bare sq (needs wrk)'
+	@echo 'make bench-supervisor  starts, memory and restarts, forked from the zygote and spawned'
 	@echo 'make sq          the real sq, for engine: command and its tests'
 	@echo 'make dist        the wheel, in dist/'
 	@echo 'make clean       remove what these made; tenants and their data stay'
@@ -44,6 +49,22 @@ else
 test-floor:
 	@echo 'make test-floor: SKIPPED, it needs Python 3.10 or 3.11 (make FLOOR_PYTHON=... test-floor)'
 endif
+
+crash: $(VENV)/.stamp-dev
+	$(VENV)/bin/python -m tests.crash --rounds 1000
+	$(VENV)/bin/python -m tests.crash.kills --rounds 100
+
+fuzz: $(VENV)/.stamp-dev
+	SQSUPER_FUZZ_EXAMPLES=20000 $(VENV)/bin/python -m pytest tests/property/test_http1_others.py $(PYTEST_ARGS)
+
+bench-gateway: $(VENV)/.stamp-dev
+	@$(VENV)/bin/python -m benchmarks.gateway $(BENCH_ARGS)
+
+bench-engine: $(VENV)/.stamp-dev
+	@$(VENV)/bin/python -m benchmarks.engine $(BENCH_ARGS)
+
+bench-supervisor: $(VENV)/.stamp-dev
+	@$(VENV)/bin/python -m benchmarks.supervisor $(BENCH_ARGS)
 
 sq:
 	@command -v sq >/dev/null || { \

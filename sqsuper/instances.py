@@ -67,3 +67,13 @@ class Instances(Protocol):
 
     def used(self, upstream: Upstream) -> None:
         """Tell that a request to this upstream ended well (activity, liveness)."""
+
+
+class WatchedInstances(Instances, Protocol):
+    """`Instances` that tell when what `ready` gives has changed."""
+
+    def watch(self, changed: Callable[[str, Upstream | None], None]) -> None:
+        """Call `changed(tenant, upstream)` from now on whenever `ready` gives another answer.
+
+        Before anybody who waits for the tenant is told.
+        """

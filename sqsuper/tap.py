@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -19,7 +22,10 @@ from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
 from sqsuper.config.model import Config
 from sqsuper.gateway.service import GatewayService
+from sqsuper.gateway.shared_ports import UnsharableError
+from sqsuper.gateway.workers import WorkerError, WorkersService
 from sqsuper.launch import Launch, Tree
+from sqsuper.reopening import Reopening
 from sqsuper.supervisor.errors import SupervisorError
 from sqsuper.supervisor.service import Supervisor
 
@@ -135,13 +141,31 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     os.umask(0o077)  # before twistd makes its log and pid files
     config = options.configuration
     supervisor = Supervisor(config, reactor=reactor)
-    gateway = GatewayService(config, instances=supervisor, reactor=reactor)
+    gateway: GatewayService | WorkersService
+    if config.gateway.workers == 1:
+        gateway = GatewayService(config, instances=supervisor, reactor=reactor)
+    else:
+        gateway = WorkersService(config, instances=supervisor, reactor=reactor)
+    supervisor.drain_by(gateway.quiet)
+    Reopening([gateway.reopen_logs], reactor=reactor).install()
+    _stop_at_hangup(reactor)
     return Tree(
         [Notices(config), cast("IService", supervisor), cast("IService", gateway)],
         launch=Launch(cast("usage.Options", options.parent)),
         explain=explain,
         reactor=reactor,
     )
+
+
+def _stop_at_hangup(reactor: Any) -> None:
+    """Stop in order when the terminal is gone; by default the process would die at once.
+
+    Whoever has the signal ignored (nohup) is not overruled.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
 
 
 class Notices(Service):
@@ -164,8 +188,9 @@ def explain(error: Exception) -> str | None:
         reason = getattr(error.socketError, "strerror", None) or error.socketError
         host = f"[{error.interface}]" if ":" in (error.interface or "") else error.interface
         where = f"{host}:{error.port}" if host else str(error.port)
-        return f"cannot listen on {where}: {reason}{_holder(error.port)}"
-    if isinstance(error, SupervisorError):
+        taken = getattr(error.socketError, "errno", None) == errno.EADDRINUSE
+        return f"cannot listen on {where}: {reason}{_holder(error.port) if taken else ''}"
+    if isinstance(error, (SupervisorError, WorkerError, UnsharableError)):
         return str(error)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)

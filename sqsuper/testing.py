@@ -238,6 +238,9 @@ class FakeWire:
     def pending(self) -> int:
         return len(self._waiting)
 
+    def untaken(self) -> int:
+        return len(self._waiting)
+
     def send(self, data: bytes) -> bool:
         if self.state == "open":
             self._waiting += data

@@ -71,11 +71,14 @@ def _check_run_dir(whole: Whole) -> None:
 
 
 def _check_ports(whole: Whole) -> None:
+    gateway = {f"gateway.listen[{n}]" for n in range(len(whole.config.gateway.listen))}
     seen: list[tuple[str, Endpoint]] = []
     owners: dict[int, str] = {}
     for key, endpoint in whole.listeners():
         for other, earlier in seen:
-            if endpoint.shares_port(earlier):
+            # The admin listener has one certificate a port.
+            joined = not {key, other} - gateway and endpoint.joins(earlier)
+            if endpoint.shares_port(earlier) and not joined:
                 raise whole.clash(key, f"{endpoint.port} is already {other}'s", other)
         seen.append((key, endpoint))
         if endpoint.port:

@@ -9,10 +9,6 @@ from pathlib import Path
 import attrs
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 
-GATEWAY_TLS = (
-    "TLS on the gateway's own port is not available yet; "
-    "put tcp: here and terminate TLS in front of it"
-)
 MAX_SOCKET_PATH = 107
 _PATHS = {
     "ssl": {"privateKey", "certKey", "extraCertChain", "dhParameters"},
@@ -61,10 +57,8 @@ class Endpoint:
             return False
 
     def shares_port(self, other: Endpoint) -> bool:
-        """Whether both cannot be bound at once. Several ssl on one port are one listener."""
+        """Whether both cannot be bound at once."""
         if not self.port or self.port != other.port:
-            return False
-        if self.kind == other.kind == "ssl" and self.interface == other.interface:
             return False
         mine, others = _family(self), _family(other)
         wild = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
@@ -72,6 +66,11 @@ class Endpoint:
             {self.interface, other.interface} & wild
         )
         return mine == others and overlap
+
+    def joins(self, other: Endpoint) -> bool:
+        """Whether both are certificates of one port, which is one listener of the gateway."""
+        same = self.port == other.port and self.interface == other.interface
+        return same and self.kind == other.kind == "ssl"
 
 
 def _family(endpoint: Endpoint) -> int:
@@ -140,10 +139,21 @@ def take_apart(text: str, base: Path) -> Endpoint:
     return Endpoint(_join(parts), kind, arguments, port)
 
 
+def without_tls(endpoint: Endpoint) -> str:
+    """Return the string that binds the port of an `ssl:` endpoint for plain TCP."""
+    kept = [
+        f"{name}={quoteStringArgument(endpoint.arguments[name])}"
+        for name in ("interface", "backlog")
+        if name in endpoint.arguments
+    ]
+    return ":".join(["tcp", str(endpoint.port), *kept])
+
+
 def check_endpoint(endpoint: Endpoint) -> None:
     """Refuse what Twisted cannot listen on. Raises ValueError saying what would be right.
 
-    Binds nothing; of `ssl:` it reads the certificate, as it must be there at the start.
+    Binds nothing; of `ssl:` it reads the certificate, as it must be there at the start. The
+    gateway's own `ssl:` is another one: see `certificates.check_tls`.
     """
     if endpoint.kind == "systemd":
         _check_systemd(endpoint.arguments)
@@ -189,9 +199,3 @@ def _check_by_twisted(text: str) -> None:
             raise ValueError("an endpoint whose arguments Twisted knows") from None
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"an endpoint that Twisted takes ({reason})") from None
-
-
-def check_gateway_endpoint(endpoint: Endpoint) -> None:
-    """Refuse what the gateway cannot listen on yet. Raises ValueError with the reason."""
-    if endpoint.kind == "ssl":
-        raise ValueError(GATEWAY_TLS)

@@ -61,6 +61,17 @@ def others_can(status: os.stat_result, group: int, everyone: int, ours: frozense
     return bool(status.st_mode & everyone or (foreign and status.st_mode & group))
 
 
+def can_be_read_by_others(file: str) -> bool:
+    """Whether others can read a file, as far as can be seen."""
+    if not POSIX:
+        return False
+    try:
+        status = os.stat(file)
+    except OSError:
+        return False
+    return others_can(status, stat.S_IRGRP, stat.S_IROTH, own_groups())
+
+
 def check_secret_file(
     status: os.stat_result, file: str, what: str, where: tuple[str, int | None], key: str
 ) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import attrs
 
+from sqsuper.config.certificates import check_gateway_endpoint
 from sqsuper.config.credentials import ADMIN_TOKENS
 from sqsuper.config.endpoints import (
     Endpoint,
     check_endpoint,
-    check_gateway_endpoint,
     take_apart,
 )
 from sqsuper.config.located import Value
@@ -190,11 +190,11 @@ def _gateway_endpoint(value: Value, at: Place) -> str:
 
 
 def _admin_endpoint(value: Value, at: Place) -> str:
-    return _endpoint(value, at, lambda _endpoint: None)
+    return _endpoint(value, at, check_endpoint)
 
 
 def _endpoint(value: Value, at: Place, check: Callable[[Endpoint], None]) -> str:
-    """Return an endpoint string that `check` (ValueError: why not) and Twisted take."""
+    """Return an endpoint string that `check` takes (else ValueError: what would be right)."""
     text = _endpoint_text(value, at)
     try:
         endpoint = take_apart(text, at.base)
@@ -202,10 +202,6 @@ def _endpoint(value: Value, at: Place, check: Callable[[Endpoint], None]) -> str
         raise at.not_right(value, str(error)) from None
     try:
         check(endpoint)
-    except ValueError as error:
-        raise at.wrong(value.line, str(error)) from None
-    try:
-        check_endpoint(endpoint)
     except ValueError as error:
         raise at.not_right(value, str(error)) from None
     return endpoint.text

@@ -10,7 +10,7 @@ from sqsuper.config.credentials import SHORT
 from sqsuper.config.errors import hide_tokens, one_line
 from sqsuper.config.located import format_key
 from sqsuper.config.model import MIB, Engine, Settings
-from sqsuper.config.permissions import tenant_key
+from sqsuper.config.permissions import can_be_read_by_others, tenant_key
 
 # A scroll of 200 bytes takes twice its size in memory (392 bytes), its text included.
 _LOADED = 2
@@ -77,6 +77,10 @@ def _listeners(whole: Whole) -> Iterator[tuple[str, str]]:
         if endpoint.kind in {"tcp", "tcp6"} and not endpoint.loopback_only:
             shown = endpoint.interface or "all addresses"
             yield key, f"plain HTTP on {shown}: tokens cross the network readable; use TLS in front"
+        if endpoint.kind == "ssl":
+            key_file = endpoint.arguments["privateKey"]
+            if can_be_read_by_others(key_file):
+                yield key, f"the private key {key_file} can be read by others; chmod 600 {key_file}"
 
 
 def _descriptors(whole: Whole) -> Iterator[tuple[str, str]]:

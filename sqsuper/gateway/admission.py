@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
+from sqsuper.gateway.memo import AdmittedHead, KnownRequests
+from sqsuper.gateway.rate import Bucket
 from sqsuper.gateway.rewrite import connection_line
 from sqsuper.http1 import answers, credentials, target
 from sqsuper.http1.credentials import Grant, Rejected
@@ -14,7 +17,14 @@ from sqsuper.http1.head import RequestHead
 class Gate(Protocol):
     """What a decision asks of the gateway."""
 
+    known_requests: KnownRequests
+
+    @property
+    def rates(self) -> Mapping[str, Bucket]:
+        """Return the buckets of the tenants that have a rate."""
+
     def lookup(self, digest: bytes) -> Grant | None: ...
+    def seconds(self) -> float: ...
     def now(self) -> float:
         """Return Unix seconds."""
 
@@ -28,10 +38,16 @@ class Gate(Protocol):
 class OwnAnswer:
     """An answer of the gateway's own. `render(keep)` gives its bytes."""
 
-    __slots__ = ("_head", "_render")
+    __slots__ = ("_head", "_render", "tenant")
 
-    def __init__(self, head: RequestHead, render: Callable[[bytes], bytes]) -> None:
-        """`render` gives the whole answer around a Connection line (or nothing)."""
+    def __init__(
+        self, head: RequestHead, render: Callable[[bytes], bytes], tenant: str = ""
+    ) -> None:
+        """`render` gives the whole answer around a Connection line (or nothing).
+
+        `tenant`: whose token the request has, as far as that was found out.
+        """
+        self.tenant = tenant
         self._head = head
         self._render = render
 
@@ -44,26 +60,58 @@ def admit(  # noqa: PLR0911 - one line a rule
 ) -> Grant | OwnAnswer:
     """Decide: a grant to relay the request for, or the answer.
 
-    Checks come in the order `OPTIONS`, `/health`, token, path.
+    Checks come in the order `OPTIONS`, `/health`, token, path, rate: what is refused before
+    takes nothing of the tenant's rate.
     Raises FramingError (400) when a credential field stands twice.
     """
     if head.method == b"OPTIONS":
         return OwnAnswer(head, answers.preflight)
-    if target.split(head.target)[0] == target.HEALTH:
+    path = target.split(head.target)[0]
+    if path == target.HEALTH:
         return _health(gate, head)
-    found = credentials.candidates(head.fields)
-    grant = credentials.authenticate(found, gate.lookup, gate.now())
-    if isinstance(grant, Rejected):
-        return _rejected(gate, peer, head, grant)
+    now = gate.now()
+    grant: Grant | Rejected
+    if type(head) is AdmittedHead and head.grant.valid_at(now):
+        grant = head.grant
+    else:
+        found = credentials.candidates(head.fields)
+        grant = credentials.authenticate(found, gate.lookup, now)
+        if isinstance(grant, Rejected):
+            return _rejected(gate, peer, head, grant)
+        gate.known_requests.keep(head, grant)
     if not grant.enabled:
-        return error(head, 403, "disabled", "this tenant is switched off")
-    if target.is_reload(head.target):
-        return error(head, 403, "forbidden", "reload is not served here")
-    if target.is_admin(head.target):
-        return error(head, 404, "not_found", "the admin API has a listener of its own")
+        return error(head, 403, "disabled", "this tenant is switched off", tenant=grant.tenant)
+    if (_is_ours if len(path) <= MAX_KEPT_PATH else _is_not_for_tenants)(path):
+        if target.is_reload(path):
+            return error(head, 403, "forbidden", "reload is not served here", tenant=grant.tenant)
+        reason = "the admin API has a listener of its own"
+        return error(head, 404, "not_found", reason, tenant=grant.tenant)
     if grant.read_only and not target.is_read_only(head.target):
-        return error(head, 403, "read_only", "this token may only read")
-    return grant
+        return error(head, 403, "read_only", "this token may only read", tenant=grant.tenant)
+    bucket = gate.rates.get(grant.tenant)
+    wait = None if bucket is None else bucket.take(gate.seconds())
+    return grant if wait is None else _too_many(head, grant.tenant, wait)
+
+
+def _too_many(head: RequestHead, tenant: str, wait: int) -> OwnAnswer:
+    return error(
+        head,
+        429,
+        "rate_limited",
+        "this tenant makes too many requests",
+        fields=(b"Retry-After: %d\r\n" % wait,),
+        tenant=tenant,
+    )
+
+
+def _is_not_for_tenants(path: bytes) -> bool:
+    """Whether a path is for no tenant's instance, whoever asks."""
+    return target.is_reload(path) or target.is_admin(path)
+
+
+# There are few paths, and each is asked for again and again.
+MAX_KEPT_PATH = 256
+_is_ours = lru_cache(maxsize=256)(_is_not_for_tenants)
 
 
 def error(
@@ -74,6 +122,7 @@ def error(
     *,
     fields: Sequence[bytes] = (),
     facts: dict[str, object] | None = None,
+    tenant: str = "",
 ) -> OwnAnswer:
     """Return an error answer (see `answers.error`) to the request `head`."""
     return OwnAnswer(
@@ -88,6 +137,7 @@ def error(
             fields=fields,
             facts=facts,
         ),
+        tenant,
     )
 
 

@@ -16,11 +16,14 @@ class RequestBody:
 
     One of known length passes as it comes; a chunked one is spooled first, whole. Times are
     seconds of any one monotonic clock.
+
+    `empty`: there is none. `read`: all of it was read from the client (true without a body).
     """
 
-    __slots__ = ("_buffer", "_framing", "_pace", "_pieces", "_spool", "_timing")
+    __slots__ = ("_buffer", "_framing", "_pace", "_pieces", "_spool", "_timing", "empty", "read")
 
     def __init__(self, head: RequestHead, buffer: bytearray, timing: Limits) -> None:
+        self.empty = self.read = not head.has_body
         self._buffer = buffer
         self._timing = timing
         self._framing: LengthBody | ChunkedBody = (
@@ -31,11 +34,6 @@ class RequestBody:
         self._pace: BodyPace | None = None
         self._spool: Spool | None = None
         self._pieces: SpoolPieces | None = None
-
-    @property
-    def read(self) -> bool:
-        """Whether all of it was read from the client (true without a body)."""
-        return self._framing.done
 
     @property
     def spooled_length(self) -> int | None:
@@ -88,7 +86,9 @@ class RequestBody:
         """Spool what came. Raises FramingError when it must be refused, SpoolError for no room."""
         if self._spool is None:
             self._spool = new_spool()
-        self._spool.write(self._framing.take(self._buffer))
+        content = self._framing.take(self._buffer)
+        self.read = self._framing.done
+        self._spool.write(content)
 
     def rewind(self) -> None:
         """Let `next` begin at the start, once what must be spooled is."""
@@ -99,7 +99,9 @@ class RequestBody:
         """Return what is there to be sent; empty when nothing is for now."""
         if self._pieces is not None:
             return self._pieces.next()
-        return self._framing.take(self._buffer)
+        content = self._framing.take(self._buffer)
+        self.read = self._framing.done
+        return content
 
     def close(self) -> None:
         """Forget what was spooled. Idempotent."""

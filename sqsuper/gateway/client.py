@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from enum import Enum, auto
 from typing import Protocol
 
 from twisted.logger import Logger
 
+from sqsuper.gateway.accesslog import CLIENT_GONE, AccessLog
 from sqsuper.gateway.admission import Gate, OwnAnswer, admit, error
-from sqsuper.gateway.exchange import Exchange
+from sqsuper.gateway.exchange import Exchange, State
 from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.limits import Limits
+from sqsuper.gateway.memo import AdmittedHead
 from sqsuper.gateway.rewrite import REQUEST_ID
 from sqsuper.gateway.spool import Spool
 from sqsuper.gateway.upstream import Pool
@@ -33,6 +35,7 @@ class Front(Gate, Protocol):
     """What a client's connection needs of the gateway."""
 
     timing: Limits
+    access: AccessLog | None
 
     def seconds(self) -> float: ...
     def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]: ...
@@ -52,6 +55,10 @@ class Phase(Enum):
     LOST = auto()
 
 
+# An enum's members are slow to find through their class.
+_OPEN, _LINGERING, _CLOSING, _LOST = Phase
+
+
 class ClientConnection:
     """See the module's text. A `WireUser`; what an exchange needs of it is `exchange.Client`."""
 
@@ -60,6 +67,7 @@ class ClientConnection:
         "_ended",
         "_exchange",
         "_front",
+        "_grant",
         "_linger_left",
         "_linger_until",
         "_paused",
@@ -81,9 +89,12 @@ class ClientConnection:
         self.wire = wire
         self.timing = front.timing
         self._front = front
-        self._reader = RequestReader(front.timing.max_head_bytes, front.timing.max_body_bytes)
+        self._reader = RequestReader(
+            front.timing.max_head_bytes, front.timing.max_body_bytes, front.known_requests.heads
+        )
         self._exchange: Exchange | None = None
-        self._phase = Phase.OPEN
+        self._grant: Grant | None = None
+        self._phase = _OPEN
         self._served = False
         self._since = front.seconds()
         self._congested = False
@@ -99,13 +110,13 @@ class ClientConnection:
     # WireUser
 
     def received(self, data: bytes) -> None:
-        if self._phase is Phase.LINGERING:
+        if self._phase is _LINGERING:
             self._linger_left -= len(data)
             if self._linger_left < 0:
                 self.close()
-        if self._phase is not Phase.OPEN:
+        if self._phase is not _OPEN:
             return
-        if not self._reader.started:
+        if self._exchange is None and not self._reader.started:
             self._since = self._front.seconds()
         self._reader.buffer += data
         if self._exchange is not None:
@@ -114,7 +125,7 @@ class ClientConnection:
 
     def drained(self) -> None:
         self._congested = False
-        if self._phase is Phase.LINGERING:
+        if self._phase is _LINGERING:
             self._linger_until = self._front.seconds() + answers.LINGER_SECONDS
         elif self._exchange is not None:
             self._exchange.client_drained()
@@ -125,7 +136,7 @@ class ClientConnection:
 
     def ended(self) -> None:
         self._ended = True
-        if self._phase is Phase.LINGERING:
+        if self._phase is _LINGERING:
             self.close()
         elif self._exchange is not None:
             self._exchange.client_ended()
@@ -133,11 +144,12 @@ class ClientConnection:
             self._proceed()
 
     def lost(self) -> None:
-        self._phase = Phase.LOST
+        self._phase = _LOST
         exchange, self._exchange = self._exchange, None
         try:
             if exchange is not None:
                 exchange.cancel()
+                self._note(exchange, cut=True)
         finally:
             self._front.gone(self)
 
@@ -148,7 +160,7 @@ class ClientConnection:
         return self._reader.buffer
 
     def send(self, data: bytes) -> bool:
-        if self._phase is not Phase.OPEN:
+        if self._phase is not _OPEN:
             return True
         if self._sent == self._taken:
             self._taken_at = self._front.seconds()
@@ -158,24 +170,24 @@ class ClientConnection:
         return more
 
     def pause(self) -> None:
-        if not self._paused and self._phase is Phase.OPEN:
+        if not self._paused and self._phase is _OPEN:
             self._paused = True
             self.wire.pause()
 
     def resume(self) -> None:
-        if self._paused and self._phase in (Phase.OPEN, Phase.LINGERING):
+        if self._paused and self._phase in (_OPEN, _LINGERING):
             self._paused = False
             self.wire.resume()
 
     def abort(self) -> None:
-        if self._phase is not Phase.LOST:
-            self._phase = Phase.CLOSING
+        if self._phase is not _LOST:
+            self._phase = _CLOSING
             self.wire.abort()
 
     def close(self) -> None:
         """Close once all that was sent has left."""
-        if self._phase in (Phase.OPEN, Phase.LINGERING):
-            self._phase = Phase.CLOSING
+        if self._phase in (_OPEN, _LINGERING):
+            self._phase = _CLOSING
             self.wire.close()
 
     def fail(self, exchange: Exchange, failure: Failure) -> None:
@@ -199,15 +211,19 @@ class ClientConnection:
                 facts=facts,
             ),
             body_unread=not exchange.body_read,
+            exchange=exchange,
         )
         self._proceed()
 
     def refuse(self, exchange: Exchange, error: FramingError) -> None:
         self._exchange = None
-        self._refuse(error, exchange.head.method, exchange.head.target)
+        head = exchange.head
+        self._refuse(error, head.method, head.target, head, exchange)
 
     def finished(self, keep: bool) -> None:
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self._note(exchange)
         self._after_answer(keep and not self.closing())
         self._proceed()
 
@@ -236,10 +252,10 @@ class ClientConnection:
         """Look at the deadlines."""
         if self._sent != self._taken and self._takes_nothing(now):
             self.abort()
-        elif self._phase is Phase.LINGERING:
+        elif self._phase is _LINGERING:
             if self._linger_until is not None and now > self._linger_until:
                 self.close()
-        elif self._phase is not Phase.OPEN:
+        elif self._phase is not _OPEN:
             return
         elif self._exchange is not None:
             self._exchange.sweep(now)
@@ -248,12 +264,33 @@ class ClientConnection:
 
     def close_if_idle(self) -> None:
         """Close unless a request is being read or served."""
-        if self._phase is Phase.OPEN and self._exchange is None and not self._reader.started:
+        if self._phase is _OPEN and self._exchange is None and not self._reader.started:
             self.close()
+
+    def end_if_revoked(self, revoked: Container[Grant | None]) -> None:
+        """End what was begun with a token that is in `revoked`."""
+        exchange = self._exchange
+        if exchange is None or self._grant not in revoked:
+            return
+        if exchange.state is not State.QUEUED:
+            # Its answer, or its body, is under way: it cannot be answered otherwise any more.
+            self.abort()
+            return
+        self._exchange = None
+        exchange.cancel()
+        head = exchange.head
+        answer = OwnAnswer(
+            head,
+            lambda connection: answers.unauthorized(
+                method=head.method, target=head.target, connection=connection
+            ),
+        )
+        self._answer(head, answer, body_unread=not exchange.body_read, exchange=exchange)
+        self._proceed()
 
     def _takes_nothing(self, now: float) -> bool:
         """Whether bytes have waited, and none was taken, for `send_timeout`."""
-        taken = self._sent - self.wire.pending
+        taken = self._sent - self.wire.untaken()
         if taken == self._taken:
             return now - self._taken_at > self.timing.send_timeout
         self._taken = taken
@@ -284,11 +321,11 @@ class ClientConnection:
             return
         self._working = True
         try:
-            while self._may_read() and self._one_request():
+            while self._reader.buffer and self._may_read() and self._one_request():
                 pass
         finally:
             self._working = False
-        if self._phase is not Phase.OPEN:
+        if self._phase is not _OPEN:
             return
         if self._exchange is not None or self._congested:
             if len(self.buffer) > PIPELINE_BYTES:
@@ -300,7 +337,7 @@ class ClientConnection:
             self.resume()
 
     def _may_read(self) -> bool:
-        return self._phase is Phase.OPEN and self._exchange is None and not self._congested
+        return self._phase is _OPEN and self._exchange is None and not self._congested
 
     def _one_request(self) -> bool:
         """Take one request off the buffer; False when no whole head is there."""
@@ -314,7 +351,7 @@ class ClientConnection:
         try:
             admitted = admit(self._front, self.peer, head)
         except FramingError as error:
-            self._refuse(error, head.method, head.target)
+            self._refuse(error, head.method, head.target, head)
             return False
         if isinstance(admitted, OwnAnswer):
             self._answer(head, admitted, body_unread=head.has_body)
@@ -324,13 +361,14 @@ class ClientConnection:
 
     def _relay(self, head: RequestHead, grant: Grant) -> None:
         pool = self._front.pool(grant.tenant)
+        self._grant = grant
         self._exchange = exchange = Exchange(self, head, pool, self._request_id(head))
         exchange.start()
         if self._ended and self._exchange is exchange:
             exchange.client_ended()
 
     def _request_id(self, head: RequestHead) -> bytes:
-        for name, value, _line in head.fields:
+        for name, value, _line in () if type(head) is AdmittedHead else head.fields:
             if name == REQUEST_ID:
                 if 0 < len(value) <= MAX_REQUEST_ID and credentials.is_token(value):
                     return value
@@ -339,9 +377,18 @@ class ClientConnection:
 
     # Answers of our own
 
-    def _answer(self, head: RequestHead, answer: OwnAnswer, *, body_unread: bool) -> None:
+    def _answer(
+        self,
+        head: RequestHead,
+        answer: OwnAnswer,
+        *,
+        body_unread: bool,
+        exchange: Exchange | None = None,
+    ) -> None:
         keep = head.keep_alive and not body_unread and not self.closing()
-        self.send(answer.render(keep))
+        data = answer.render(keep)
+        self.send(data)
+        self._note_own(data, head, exchange, tenant=answer.tenant)
         self._after_answer(keep)
 
     def _after_answer(self, keep: bool) -> None:
@@ -350,29 +397,86 @@ class ClientConnection:
         if not keep:
             self._finish()
 
-    def _refuse(self, error: FramingError, method: bytes, on: bytes) -> None:
-        self.send(
-            answers.error(
-                error.status,
-                error.code,
-                error.reason,
-                method=method,
-                target=on,
-                fields=error.fields,
-            )
+    def _refuse(
+        self,
+        error: FramingError,
+        method: bytes,
+        on: bytes,
+        head: RequestHead | None = None,
+        exchange: Exchange | None = None,
+    ) -> None:
+        data = answers.error(
+            error.status,
+            error.code,
+            error.reason,
+            method=method,
+            target=on,
+            fields=error.fields,
         )
+        self.send(data)
+        self._note_own(data, head, exchange, method=method, target=on)
         self._finish()
 
     def _finish(self) -> None:
         """Half-close, then read on for a while, or a reset could overtake the answer."""
-        if self._phase is not Phase.OPEN:
+        if self._phase is not _OPEN:
             return
         if self._ended:
             self.close()
             return
         # The time to read on begins when all was sent (`drained`).
-        self._phase = Phase.LINGERING
+        self._phase = _LINGERING
         self._linger_left -= len(self.buffer)
         self.buffer.clear()
         self.wire.finish()
         self.resume()
+
+    # The access log
+
+    def _note(self, exchange: Exchange, cut: bool = False) -> None:
+        """Log an instance's answer, or what became of the request without one."""
+        access = self._front.access
+        if access is None:
+            return
+        now = self._front.seconds()
+        access.request(
+            self.peer,
+            exchange.head,
+            status=exchange.status or CLIENT_GONE,
+            body=exchange.sent - exchange.head_size,
+            sent=exchange.sent,
+            seconds=now - self._since,
+            upstream=None if exchange.sent_at is None else now - exchange.sent_at,
+            tenant=exchange.tenant,
+            request_id=exchange.request_id,
+            cut=cut,
+        )
+
+    def _note_own(
+        self,
+        answer: bytes,
+        head: RequestHead | None,
+        exchange: Exchange | None,
+        *,
+        tenant: str = "",
+        method: bytes = b"",
+        target: bytes = b"",
+    ) -> None:
+        """Log an answer of our own; `method` and `target` count where there is no whole head."""
+        access = self._front.access
+        if access is None:
+            return
+        now = self._front.seconds()
+        began = None if exchange is None else exchange.sent_at
+        if head is None:
+            access.refused(self.peer, method, target, answer, seconds=now - self._since)
+        else:
+            access.answered(
+                self.peer,
+                head,
+                answer,
+                seconds=now - self._since,
+                upstream=None if began is None else now - began,
+                tenant=tenant if exchange is None else exchange.tenant,
+                request_id=b"" if exchange is None else exchange.request_id,
+            )

@@ -22,6 +22,7 @@ from sqsuper.gateway.answer import AnswerStream
 from sqsuper.gateway.body import RequestBody
 from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.limits import Limits
+from sqsuper.gateway.memo import AdmittedHead
 from sqsuper.gateway.retries import Retries
 from sqsuper.gateway.spool import Spool, SpoolError
 from sqsuper.gateway.upstream import Pool, UpstreamConnection
@@ -40,6 +41,9 @@ class State(Enum):
     RELAYING = auto()  # the answer's body
     DONE = auto()
 
+    # By identity: Enum's own is slow, and this is asked for with every step.
+    __hash__ = object.__hash__
+
 
 NEXT: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.SPOOLING, State.CONNECTING, State.DONE}),
@@ -50,6 +54,9 @@ NEXT: dict[State, frozenset[State]] = {
     State.RELAYING: frozenset({State.DONE}),
     State.DONE: frozenset(),
 }
+
+# An enum's members are slow to find through their class.
+_QUEUED, _SPOOLING, _CONNECTING, _SENDING, _AWAITING, _RELAYING, _DONE = State
 
 
 class Client(Protocol):
@@ -98,29 +105,41 @@ class Exchange:
         "_retries",
         "_upstream",
         "head",
+        "head_size",
         "request_id",
+        "sent",
+        "sent_at",
         "state",
     )
 
     def __init__(self, client: Client, head: RequestHead, pool: Pool, request_id: bytes) -> None:
         self.head = head
         self.request_id = request_id
-        self.state = State.QUEUED
+        self.state = _QUEUED
+        # For the access log: when the request went to the instance, and the answer's bytes.
+        self.sent_at: float | None = None
+        self.sent = 0
+        self.head_size = 0
         self._client = client
         self._pool = pool
         self._upstream: Upstream | None = None
         self._connection: UpstreamConnection | None = None
         self._cancel_pending: Callable[[], None] | None = None
-        self._retries = Retries()
+        self._retries: Retries | None = None
         self._continued = False
         self._client_ended = False
         self._deadline: float | None = None
-        self._answer = AnswerStream(head, request_id)
+        self._answer = AnswerStream(head, request_id, pool.known_answers)
         self._body = RequestBody(head, client.buffer, client.timing)
 
     @property
     def tenant(self) -> str:
         return self._pool.tenant
+
+    @property
+    def status(self) -> int:
+        """Return the status of the instance's answer, 0 while it has none."""
+        return self._answer.status
 
     @property
     def body_read(self) -> bool:
@@ -139,7 +158,7 @@ class Exchange:
             self._continued = True
             self._client.send(answers.CONTINUE)
         if self._body.must_be_spooled():
-            self._to(State.SPOOLING)
+            self._to(_SPOOLING)
             self._body.begin(self._client.seconds())
             self._client.resume()
             self._spool_body()
@@ -147,28 +166,35 @@ class Exchange:
             self._connect()
 
     def turned_away(self, reason: Unavailable) -> None:
-        self._fail(Failure(503, reason.code, reason.reason, retry_after=reason.retry_after))
+        text = reason.reason
+        if reason.code == "failed":
+            # Why is the operator's to know, and in the supervisor's log.
+            text = "the tenant's instance cannot run at the moment"
+        self._fail(Failure(503, reason.code, text, retry_after=reason.retry_after))
 
     def connected(self, connection: UpstreamConnection) -> None:
         self._cancel_pending = None
         connection.user = self
         self._connection = connection
-        upstream = connection.upstream
-        self._to(State.SENDING)
+        self.sent_at = self._client.seconds()
+        self._to(_SENDING)
         head = rewrite.upstream_head(
             self.head,
-            key=upstream.key,
-            host=rewrite.host_of(upstream),
+            connection.upstream,
             request_id=self.request_id,
             body_length=self._body.spooled_length,
+            lines=self.head.lines if type(self.head) is AdmittedHead else None,
         )
-        self._body.begin(self._client.seconds())
-        self._body.rewind()
+        if not self._body.empty:
+            self._body.begin(self._client.seconds())
+            self._body.rewind()
         self._go_on_sending(connection.wire.send(head))
 
     def refused(self, busy: bool) -> None:
         now = self._client.seconds()
         assert self._upstream is not None
+        if self._retries is None:
+            self._retries = Retries()
         if busy:
             delay = self._retries.busy(now, self._pool.queue_timeout)
             call = self._connect
@@ -190,17 +216,17 @@ class Exchange:
 
     def _connect(self) -> None:
         assert self._upstream is not None
-        if self.state is not State.CONNECTING:
-            self._to(State.CONNECTING)
+        if self.state is not _CONNECTING:
+            self._to(_CONNECTING)
         self._cancel_pending = None
         cancel = self._pool.open(self, self._upstream)
         # It may have come to an end already, even to the wait before the next attempt.
-        if self.state is State.CONNECTING and self._cancel_pending is None:
+        if self.state is _CONNECTING and self._cancel_pending is None:
             self._cancel_pending = cancel
 
     def _enter_again(self) -> None:
         self._cancel_pending = None
-        self._to(State.QUEUED)
+        self._to(_QUEUED)
         self._pool.leave(self)
         self._pool.enter(self, again=True)
 
@@ -209,9 +235,9 @@ class Exchange:
     def body_received(self, count: int) -> None:
         """Bytes have come into the client's buffer, `count` of them just now."""
         self._body.received(self._client.seconds(), count)
-        if self.state is State.SPOOLING:
+        if self.state is _SPOOLING:
             self._spool_body()
-        elif self.state is State.SENDING and not self._body.read:
+        elif self.state is _SENDING and not self._body.read:
             self._go_on_sending(True)
 
     def client_ended(self) -> None:
@@ -221,19 +247,19 @@ class Exchange:
 
     def _cut_if_ended(self) -> None:
         # The rest of the body will never come: the request is cut, never padded.
-        if self._client_ended and self.state is not State.DONE and self._body.is_cut():
+        if self._client_ended and self.state is not _DONE and self._body.is_cut():
             self._release()
             self._client.abort()
 
     def client_drained(self) -> None:
         """The client takes more of the answer."""
-        if self._connection is not None and self.state is State.RELAYING:
+        if self._connection is not None and self.state is _RELAYING:
             self._expect_progress()
             self._connection.wire.resume()
 
     def cancel(self) -> None:
         """The client is gone: release everything. Idempotent."""
-        if self.state is not State.DONE:
+        if self.state is not _DONE:
             self._release()
 
     def sweep(self, now: float) -> None:
@@ -241,7 +267,7 @@ class Exchange:
         if self._body.overdue(now):
             self._refuse(FramingError(408, "body_timeout", "the request's body came too slowly"))
         elif self._deadline is not None and now > self._deadline:
-            if self.state is State.RELAYING:
+            if self.state is _RELAYING:
                 self._release()
                 self._client.abort()
             else:
@@ -268,10 +294,10 @@ class Exchange:
         """Send what there is to send; `takes_more`: the instance's connection is not full."""
         assert self._connection is not None
         wire = self._connection.wire
-        while takes_more and (piece := self._body.next()):
+        while takes_more and not self._body.empty and (piece := self._body.next()):
             takes_more = wire.send(piece)
         if takes_more and self._body.read:
-            self._to(State.AWAITING)
+            self._to(_AWAITING)
             self._client.resume()
             self._expect_progress()
         elif takes_more:
@@ -299,7 +325,7 @@ class Exchange:
             self._pass_on(out)
 
     def upstream_drained(self) -> None:
-        if self.state is State.SENDING:
+        if self.state is _SENDING:
             self._go_on_sending(True)
 
     def upstream_ended(self) -> None:
@@ -315,12 +341,10 @@ class Exchange:
         self._bad_answer("the instance closed the connection before its answer was whole")
 
     def _all_sent(self) -> bool:
+        if self.state is _SENDING or not self._body.read:
+            return False
         connection = self._connection
-        return (
-            self._body.read
-            and self.state is not State.SENDING
-            and (connection is None or not connection.wire.pending)
-        )
+        return connection is None or not connection.wire.pending
 
     def _client_may_go_on(self) -> bool:
         return self._all_sent() and not self._client.closing()
@@ -329,14 +353,17 @@ class Exchange:
         if not out and not self._answer.done:
             return
         half_sent = not self._all_sent()
-        if self.state is not State.RELAYING:
-            self._to(State.RELAYING)
+        if self.state is not _RELAYING:
+            self._to(_RELAYING)
             if not self._body.read:
                 # What is left of the request goes nowhere any more.
                 self._body.reading(self._client.seconds(), False)
                 self._client.pause()
+        if not self.sent:
+            self.head_size = out.find(b"\r\n\r\n") + 4
+        self.sent += len(out)
         takes_more = self._client.send(out)
-        if self.state is not State.RELAYING:
+        if self.state is not _RELAYING:
             return
         if self._answer.done:
             self._finish(reusable=self._answer.reusable and not half_sent)
@@ -358,7 +385,7 @@ class Exchange:
     # Ending
 
     def _bad_answer(self, reason: str) -> None:
-        if self.state is State.RELAYING:
+        if self.state is _RELAYING:
             self._release()
             self._client.abort()
         else:
@@ -373,7 +400,7 @@ class Exchange:
         self._client.refuse(self, error)
 
     def _release(self) -> None:
-        self._to(State.DONE)
+        self._to(_DONE)
         self._deadline = None
         try:
             self._pool.withdraw(self)

@@ -141,10 +141,17 @@ class Connections:
 
     def enter(self, address: str) -> bool:
         """Count a connection; False (and nothing counted) if there are too many already."""
-        key = address_key(address)
+        return self._admit(address_key(address), bool(address), 0, 0)
+
+    def _admit(self, key: str, addressed: bool, elsewhere: int, here: int) -> bool:
+        """Count one of the address `key` unless, with `elsewhere` more in all and `here` more
+        from that address, there are too many.
+        """
         count = self._counts.get(key, 0)
         # Peers on a Unix socket have no address: only the total holds for them.
-        if self.total >= self._limit or (address and count >= self._per_address):
+        if self.total + elsewhere >= self._limit or (
+            addressed and count + here >= self._per_address
+        ):
             return False
         self._counts[key] = count + 1
         self.total += 1

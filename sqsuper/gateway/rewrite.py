@@ -16,6 +16,8 @@ _NOT_SENT_DOWN = HOP_BY_HOP | {
     b"transfer-encoding",
     b"access-control-allow-origin",
     b"access-control-expose-headers",
+    # Scrolls may be HTML: this origin never sets a cookie.
+    b"set-cookie",
     REQUEST_ID,
 }
 
@@ -28,35 +30,48 @@ def host_of(upstream: Upstream) -> str:
     return f"{host}:{upstream.port}"
 
 
+def upstream_lines(head: RequestHead) -> bytes:
+    """Return the field lines that go on to an instance, as they came."""
+    named = head.connection_names
+    return b"".join(
+        [line for name, _, line in head.fields if name not in _NOT_SENT_UP and name not in named]
+    )
+
+
 def upstream_head(
-    head: RequestHead, *, key: str, host: str, request_id: bytes, body_length: int | None
+    head: RequestHead,
+    upstream: Upstream,
+    *,
+    request_id: bytes,
+    body_length: int | None,
+    lines: bytes | None = None,
 ) -> bytes:
     """Return the head that an instance gets: always HTTP/1.1, whatever the client spoke.
 
     SQ cuts only a literal ` HTTP/1.1` off the request line. `body_length`: of a body whose
-    coding was undone, else None. `host`: for a request that came without Host.
+    coding was undone, else None. `lines`: the result of `upstream_lines` where it is known, of
+    a head with Host and without X-Request-ID.
     """
-    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, head.target)]
-    named = head.connection_names
-    has_host = has_id = False
-    for name, _value, line in head.fields:
-        if name in _NOT_SENT_UP or name in named:
-            continue
-        if name == b"host":
-            has_host = True
-        elif name == REQUEST_ID:
-            has_id = True
-        lines.append(line)
-    if not has_host:
-        lines.append(b"Host: %b\r\n" % host.encode("ascii"))
+    method = head.method
+    more = b""
+    names = () if lines is not None else [name for name, _, _ in head.fields]
+    if lines is None:
+        lines = upstream_lines(head)
+        if b"host" not in names:
+            more = b"Host: %b\r\n" % host_of(upstream).encode("ascii")
     if body_length is not None:
-        lines.append(b"Content-Length: %d\r\n" % body_length)
-    elif head.content_length is None and head.method == b"POST":
-        lines.append(b"Content-Length: 0\r\n")
-    if not has_id:
-        lines.append(b"X-Request-ID: %b\r\n" % request_id)
-    lines.append(b"Authorization: Bearer %b\r\n\r\n" % key.encode("ascii"))
-    return b"".join(lines)
+        more += b"Content-Length: %d\r\n" % body_length
+    elif head.content_length is None and method == b"POST":
+        more += b"Content-Length: 0\r\n"
+    if REQUEST_ID not in names:
+        more += b"X-Request-ID: %b\r\n" % request_id
+    return b"%b %b HTTP/1.1\r\n%b%bAuthorization: Bearer %b\r\n\r\n" % (
+        method,
+        head.target,
+        lines,
+        more,
+        upstream.key.encode("ascii"),
+    )
 
 
 def connection_line(keep: bool, minor: int) -> bytes:
@@ -66,13 +81,8 @@ def connection_line(keep: bool, minor: int) -> bytes:
     return b"" if minor else answers.KEEP_ALIVE
 
 
-def client_head(
-    answer: ResponseHead, *, request_id: bytes, connection: bytes, chunked: bool
-) -> bytes:
-    """Return an instance's answer head as the client gets it.
-
-    `connection`: a whole Connection line or nothing; `chunked`: the body goes on in chunks.
-    """
+def client_lines(answer: ResponseHead) -> bytes:
+    """Return the part of an instance's answer head that goes on to every client alike."""
     lines = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)]
     named = answer.connection_names
     for name, _value, line in answer.fields:
@@ -82,11 +92,16 @@ def client_head(
             # RFC 9110 8.6: none on a 204.
             continue
         lines.append(line)
-    if chunked:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
     lines.append(answers.ALLOW_ORIGIN)
     lines.append(answers.EXPOSE_HEADERS)
-    lines.append(b"X-Request-ID: %b\r\n" % request_id)
-    lines.append(connection)
-    lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def client_head(lines: bytes, *, request_id: bytes, connection: bytes, chunked: bool) -> bytes:
+    """Return an instance's answer head as one client gets it.
+
+    `lines`: the result of `client_lines`; `connection`: a whole Connection line or nothing;
+    `chunked`: the body goes on in chunks.
+    """
+    coding = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    return b"%bX-Request-ID: %b\r\n%b%b\r\n" % (lines, request_id, coding, connection)

@@ -6,31 +6,34 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from sqsuper.config.model import Config, Tenant
+from sqsuper.gateway.accesslog import AccessLog
 from sqsuper.gateway.client import ClientConnection
+from sqsuper.gateway.commons import Commons, Own
 from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.limits import (
-    Connections,
     Limits,
     LineBudget,
     WrongTokens,
     client_address,
 )
+from sqsuper.gateway.listening import Listening, Wires, wires_for
+from sqsuper.gateway.memo import KnownAnswers, KnownRequests
+from sqsuper.gateway.rate import Bucket
 from sqsuper.gateway.routes import Routes
-from sqsuper.gateway.spool import Spool, SpoolRoom
-from sqsuper.gateway.transports import ListenFactory, TransportConnector
+from sqsuper.gateway.spool import Spool
 from sqsuper.gateway.upstream import Pool
-from sqsuper.gateway.wire import Connector, Wire, WireUser
+from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.http1 import answers
+from sqsuper.http1.credentials import Grant
 from sqsuper.http1.head import RequestHead
 from sqsuper.instances import Instances
 
@@ -42,7 +45,9 @@ log = Logger()
 class GatewayService(Service):
     """Serves every tenant behind the endpoints of `gateway.listen`.
 
-    `connector` opens connections to instances (None: by the reactor's transports).
+    `nested`: whether connections are our own sockets in a nested loop, or else Twisted's
+    transports (None: nested where that is possible). `commons`: what is counted together with
+    other gateways (None: there are none).
     `startService` returns a Deferred that fires when every endpoint is bound, and fails with
     the reactor's own error when one cannot be. `stopService` returns one that fires when no
     connection is left: requests under way are given the longest `drain` of the tenants.
@@ -53,18 +58,23 @@ class GatewayService(Service):
         config: Config,
         instances: Instances,
         reactor: Any,
-        connector: Connector | None = None,
+        nested: bool | None = None,
+        *,
         now: Callable[[], float] = time.time,
+        commons: Commons | None = None,
     ) -> None:
         self.config = config
         self.now = now
+        self.seconds: Callable[[], float] = reactor.seconds
         self._reactor = reactor
         self._instances = instances
-        self._connector = connector or TransportConnector(reactor)
+        self._nested = nested
+        self._commons = commons or Own()
         self._tenants = {tenant.name: tenant for tenant in config.tenants}
         self._pools: dict[str, Pool] = {}
         self._clients: set[ClientConnection] = set()
-        self._ports: list[IListeningPort] = []
+        self._wires: Wires | None = None
+        self._listeners: list[Listening] = []
         self._sweeper: Any = None
         self._stopping = False
         self._all_gone: Deferred[None] | None = None
@@ -79,13 +89,18 @@ class GatewayService(Service):
             send_timeout=_or(gateway.send_timeout, gateway.idle_timeout),
             upstream_timeout=gateway.upstream_timeout,
         )
-        self.lookup = Routes.of(config).lookup
+        self._routes = Routes.of(config.tenants)
+        self.lookup = self._routes.lookup
+        self.known_requests = KnownRequests()
+        self._known_answers = KnownAnswers()
+        self.access = AccessLog.of(gateway, self._grant_of, now)
+        self.rates: dict[str, Bucket] = {}
+        for tenant in config.tenants:
+            self._take_rate(tenant)
         self._wrong_tokens = WrongTokens(gateway.wrong_tokens_per_minute)
-        self._connections = Connections(
-            gateway.max_connections, gateway.max_connections_per_address
-        )
+        self._connections = self._commons.connections(gateway)
         self._lines = LineBudget()
-        self._spool_room = SpoolRoom(config.run_dir)
+        self._spool_room = self._commons.spool_room(config.run_dir)
         self._id_prefix = secrets.token_hex(6).encode("ascii")
         self._ids = itertools.count(1)
 
@@ -93,27 +108,33 @@ class GatewayService(Service):
 
     def startService(self) -> Deferred[None]:
         super().startService()  # type: ignore[no-untyped-call]
+        self._wires = wires = wires_for(self._reactor, self._nested)
         self._sweeper = self._reactor.callLater(SWEEP_INTERVAL, self._sweep)
-        return Deferred.fromCoroutine(self._listen())
+        return Deferred.fromCoroutine(self._listen(wires))
 
-    async def _listen(self) -> None:
+    async def _listen(self, wires: Wires) -> None:
+        if self.access is not None:
+            self.access.open()
         for endpoint in self.config.gateway.listen:
-            listener = serverFromString(self._reactor, endpoint)
-            self._ports.append(await listener.listen(ListenFactory(self._accept)))
+            self._listeners.append(await wires.listen(endpoint, self._accept))
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
-    async def _stop(self) -> None:
-        self._stopping = True
-        ports, self._ports = self._ports, []
-        for port in ports:
+    async def stop_listening(self) -> None:
+        """Take no more connections. Idempotent."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
             try:
-                await maybeDeferred(port.stopListening)
+                await listener.close()
             except Exception:
                 # Such as a Unix socket's file that is gone: no reason not to stop.
                 log.failure("a listener was not closed cleanly")
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        await self.stop_listening()
         for client in list(self._clients):
             client.close_if_idle()
         if self._clients:
@@ -127,6 +148,10 @@ class GatewayService(Service):
             self._sweeper.cancel()
         for pool in self._pools.values():
             pool.close()
+        if self.access is not None:
+            self.access.close()
+        if self._wires is not None:
+            self._wires.close()
 
     def _cut_all(self) -> None:
         for client in list(self._clients):
@@ -137,9 +162,14 @@ class GatewayService(Service):
             gone, self._all_gone = self._all_gone, None
             gone.callback(None)
 
+    def reopen_logs(self) -> None:
+        """Open the access log anew, such as after it was renamed."""
+        if self.access is not None:
+            self.access.reopen()
+
     def addresses(self) -> Sequence[IAddress]:
         """Return what the listeners are bound to, in the order of binding."""
-        return [port.getHost() for port in self._ports]
+        return [listener.address() for listener in self._listeners]
 
     def _sweep(self) -> None:
         self._sweeper = self._reactor.callLater(SWEEP_INTERVAL, self._sweep)
@@ -153,27 +183,75 @@ class GatewayService(Service):
                 client.abort()
         for pool in self._pools.values():
             pool.sweep(now)
+        if self.access is not None:
+            self.access.sweep(now)
 
     def _accept(self, wire: Wire, address: IAddress | None) -> WireUser:
         peer = getattr(address, "host", "") or ""
         if self._stopping or not self._connections.enter(peer):
-            return self._turn_away(wire)
+            return self._turn_away(wire, peer)
         client = ClientConnection(self, wire, peer)
         self._clients.add(client)
         return client
 
-    def _turn_away(self, wire: Wire) -> WireUser:
+    def _turn_away(self, wire: Wire, peer: str) -> WireUser:
         reason = "the gateway is stopping" if self._stopping else "too many connections"
         code = "stopping" if self._stopping else "overloaded"
-        wire.send(answers.error(503, code, reason, fields=(b"Retry-After: 1\r\n",)))
+        answer = answers.error(503, code, reason, fields=(b"Retry-After: 1\r\n",))
+        wire.send(answer)
+        if self.access is not None:
+            self.access.refused(peer, b"", b"", answer, seconds=0.0)
         wire.close()
         return _TurnedAway()
 
-    # Front
+    # What may be asked of a gateway
 
-    def seconds(self) -> float:
-        seconds: float = self._reactor.seconds()
-        return seconds
+    def change(self, changed: Iterable[Tenant], gone: Iterable[str]) -> None:
+        """Go on with other settings and tokens of some tenants, and without those `gone`.
+
+        A token that admits no more ends the open exchanges that it began; nothing else is
+        touched.
+        """
+        changed, gone = list(changed), list(gone)
+        for name in gone:
+            if self._tenants.pop(name, None) is not None:
+                self.rates.pop(name, None)
+        for tenant in changed:
+            before = self._tenants.get(tenant.name)
+            self._tenants[tenant.name] = tenant
+            if before is None or before.settings.rate != tenant.settings.rate:
+                self._take_rate(tenant)
+            pool = self._pools.get(tenant.name)
+            if pool is not None:
+                pool.adjust(tenant.settings)
+        revoked = self._routes.change(changed, gone)
+        self.known_requests.clear()
+        if revoked:
+            for client in list(self._clients):
+                client.end_if_revoked(revoked)
+
+    def quiet(self, tenant: str) -> Deferred[None]:
+        """Return a Deferred that fires when no request has a slot of the tenant's instance."""
+        done: Deferred[None] = Deferred()
+        pool = self._pools.get(tenant)
+        if pool is None:
+            done.callback(None)
+        else:
+            pool.when_quiet(lambda: done.callback(None))
+        return done
+
+    def wrong_token_elsewhere(self, address: str) -> None:
+        """Count an unknown token that another gateway had from `address`."""
+        self._wrong_tokens.count(address, self.seconds())
+
+    def _take_rate(self, tenant: Tenant) -> None:
+        rate = tenant.settings.rate
+        if rate is None:
+            self.rates.pop(tenant.name, None)
+        else:
+            self.rates[tenant.name] = self._commons.bucket(tenant.name, rate, self.seconds())
+
+    # Front
 
     def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]:
         pending = self._reactor.callLater(delay, call)
@@ -184,10 +262,16 @@ class GatewayService(Service):
 
         return cancel
 
+    def _grant_of(self, digest: bytes) -> Grant | None:
+        return self.lookup(digest)  # of the routes as they are then
+
     def wrong_token(self, peer: str, head: RequestHead) -> int | None:
         forwarded = [value for name, value, _ in head.fields if name == b"x-forwarded-for"]
         address = client_address(peer, forwarded, self.config.gateway.trusted_proxies)
-        return self._wrong_tokens.count(address, self.seconds())
+        wait = self._wrong_tokens.count(address, self.seconds())
+        if wait is None:
+            self._commons.wrong_token(address)
+        return wait
 
     def pool(self, tenant: str) -> Pool:
         pool = self._pools.get(tenant)
@@ -196,14 +280,17 @@ class GatewayService(Service):
         return pool
 
     def _new_pool(self, tenant: Tenant) -> Pool:
+        assert self._wires is not None, "requests come only after the start"
         return Pool(
             tenant.name,
             max_inflight=tenant.settings.max_inflight,
             queue=tenant.settings.queue,
             queue_timeout=tenant.settings.queue_timeout,
             instances=self._instances,
-            connector=self._connector,
+            connector=self._wires.connector,
             seconds=self.seconds,
+            slots=self._commons.slots(tenant),
+            known_answers=self._known_answers,
         )
 
     def new_spool(self) -> Spool:

@@ -18,6 +18,7 @@ from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sqsuper.gateway.outgoing import in_kernel
 from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.instances import Upstream
 
@@ -46,7 +47,11 @@ class TransportWire(Protocol):
         if not isinstance(self.transport.getHost(), UNIXAddress):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
-        self._user = self._user_for(self)
+        try:
+            self._user = self._user_for(self)
+        except Exception:
+            self.abort()
+            raise
 
     def dataReceived(self, data: bytes) -> None:
         if self._user is not None:
@@ -83,6 +88,11 @@ class TransportWire(Protocol):
         # Twisted keeps what waits in two places, and tells of neither.
         waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
         return waiting
+
+    def untaken(self) -> int:
+        sock = getattr(self.transport, "socket", None)
+        # Without a socket Twisted has let go of it.
+        return self.pending + in_kernel(sock) if sock is not None else 0
 
     def send(self, data: bytes) -> bool:
         self.transport.write(data)

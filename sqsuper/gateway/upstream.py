@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from twisted.logger import Logger
 
+from sqsuper.config.model import Settings
+from sqsuper.gateway.memo import KnownAnswers
 from sqsuper.gateway.wire import Connector, Wire
 from sqsuper.instances import Instances, Unavailable, Upstream, Wait
 
@@ -39,6 +40,21 @@ class Asker(Protocol):
         """End, releasing everything: one of the calls above raised."""
 
 
+class Slots(Protocol):
+    """Who divides a tenant's slots among several processes, and is told of need and use.
+
+    It lets the pool have them by `Pool.resize`; `pool` is set by the pool.
+    """
+
+    pool: Pool | None
+
+    def wanted(self) -> None:
+        """Learn that a request waits, for a slot or for an instance to start."""
+
+    def released(self) -> None:
+        """Learn that a slot was given back, or that a request waits no longer."""
+
+
 class UpstreamUser(Protocol):
     """An exchange that uses a connection."""
 
@@ -65,7 +81,10 @@ class UpstreamConnection:
     def received(self, data: bytes) -> None:
         user = self.user
         if user is not None:
-            self._tell(user, lambda: user.answer_received(data))
+            try:
+                user.answer_received(data)
+            except Exception:
+                self._crashed(user)
         else:
             # Nothing was asked: such bytes would be taken for the next request's answer.
             self.abort()
@@ -93,9 +112,12 @@ class UpstreamConnection:
         try:
             call()
         except Exception:
-            # Raised further it would end this connection, and leave the client without a word.
-            log.failure("tenant {tenant}: a request's exchange failed", tenant=self.pool.tenant)
-            user.crashed()
+            self._crashed(user)
+
+    def _crashed(self, user: UpstreamUser) -> None:
+        # Raised further it would end this connection, and leave the client without a word.
+        log.failure("tenant {tenant}: a request's exchange failed", tenant=self.pool.tenant)
+        user.crashed()
 
     def abort(self) -> None:
         """Let go of the connection, whatever is under way on it."""
@@ -120,9 +142,15 @@ class Pool:
         instances: Instances,
         connector: Connector,
         seconds: Callable[[], float],
+        slots: Slots | None = None,
+        known_answers: KnownAnswers | None = None,
     ) -> None:
+        """With `slots` there are none before it gives some (`resize`)."""
         self.tenant = tenant
-        self._max_inflight = max_inflight
+        self._max_inflight = max_inflight if slots is None else 0
+        self._slots = slots
+        if slots is not None:
+            slots.pool = self
         self._queue = queue
         self.queue_timeout = queue_timeout
         self._instances = instances
@@ -133,11 +161,37 @@ class Pool:
         self._waiting: OrderedDict[Asker, float] = OrderedDict()
         self._idle: deque[UpstreamConnection] = deque()
         self._serving = False
+        self._when_quiet: list[Callable[[], None]] = []
+        self.known_answers = KnownAnswers() if known_answers is None else known_answers
 
     @property
     def inflight(self) -> int:
         """How many slots are taken."""
         return len(self._holding)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait, for a slot or for an instance to start."""
+        return len(self._waiting) + len(self._starting)
+
+    def resize(self, max_inflight: int, queue: int) -> None:
+        """Have so many slots and places to wait from now on; who has one keeps it."""
+        self._max_inflight = max_inflight
+        self._queue = queue
+        self._serve()
+
+    def adjust(self, settings: Settings) -> None:
+        """Go on with other settings. With `slots`, those give the numbers of slots and places."""
+        self.queue_timeout = settings.queue_timeout
+        if self._slots is None:
+            self.resize(settings.max_inflight, settings.queue)
+
+    def when_quiet(self, call: Callable[[], None]) -> None:
+        """Call `call` once when nobody has a slot: at once, or when the last is given back."""
+        if self._holding:
+            self._when_quiet.append(call)
+        else:
+            call()
 
     def enter(self, asker: Asker, again: bool = False) -> None:
         """Ask for a slot: `granted` or `turned_away` is called once, perhaps at once.
@@ -158,16 +212,27 @@ class Pool:
 
     def withdraw(self, asker: Asker) -> None:
         """Ask no longer. Harmless when the asker does not wait."""
-        self._waiting.pop(asker, None)
-        wait = self._starting.pop(asker, None)
-        if wait is not None:
-            wait.cancel()
+        waited = bool(self._waiting) and self._waiting.pop(asker, None) is not None
+        if self._starting and asker in self._starting:
+            waited = True
+            wait = self._starting.pop(asker)
+            if wait is not None:
+                wait.cancel()
+        if waited and self._slots is not None:
+            self._slots.released()
 
     def leave(self, asker: Asker) -> None:
         """Give the slot back that `asker` has. Harmless when it has none."""
         if asker in self._holding:
             self._holding.remove(asker)
-            self._serve()
+            if self._slots is not None:
+                self._slots.released()
+            if self._waiting:
+                self._serve()
+            if self._when_quiet and not self._holding:
+                calls, self._when_quiet = self._when_quiet, []
+                for call in calls:
+                    call()
 
     def open(self, asker: Asker, upstream: Upstream) -> Callable[[], None]:
         """Give `asker`, by `connected`, a connection to `upstream`: an idle or a new one.
@@ -190,7 +255,10 @@ class Pool:
         def failed(busy: bool) -> None:
             if not busy:
                 self._instances.refused(upstream)
-            self._tell(asker, lambda: asker.refused(busy))
+            try:
+                asker.refused(busy)
+            except Exception:
+                self._crashed(asker)
 
         return self._connector.connect(upstream, connected, failed)
 
@@ -232,6 +300,8 @@ class Pool:
 
     def _start(self, asker: Asker) -> None:
         self._starting[asker] = None
+        if self._slots is not None:
+            self._slots.wanted()
 
         def outcome(result: Upstream | Unavailable) -> None:
             if asker not in self._starting:
@@ -249,10 +319,12 @@ class Pool:
             self._starting[asker] = wait
 
     def _has_room(self) -> bool:
-        return self.inflight < self._max_inflight and not self._waiting
+        return len(self._holding) < self._max_inflight and not self._waiting
 
     def _wait_for_slot(self, asker: Asker) -> None:
         self._waiting[asker] = self._seconds() + self.queue_timeout
+        if self._slots is not None:
+            self._slots.wanted()
 
     def _serve(self) -> None:
         # A turn may give its slot back at once: then the loop, not the stack, goes deeper.
@@ -264,7 +336,10 @@ class Pool:
                 upstream = self._instances.ready(self.tenant)
                 asker, _deadline = self._waiting.popitem(last=False)
                 if upstream is None:
-                    self._tell(asker, partial(self._start, asker))
+                    try:
+                        self._start(asker)
+                    except Exception:
+                        self._crashed(asker)
                 else:
                     self._grant(asker, upstream)
         finally:
@@ -272,24 +347,32 @@ class Pool:
 
     def _grant(self, asker: Asker, upstream: Upstream) -> None:
         self._holding.add(asker)
-        self._tell(asker, lambda: asker.granted(upstream))
+        try:
+            asker.granted(upstream)
+        except Exception:
+            self._crashed(asker)
 
     def _turn_away(self, asker: Asker, reason: Unavailable) -> None:
-        self._tell(asker, lambda: asker.turned_away(reason))
+        if self._slots is not None:
+            self._slots.released()
+        try:
+            asker.turned_away(reason)
+        except Exception:
+            self._crashed(asker)
 
     def _hand_over(self, asker: Asker, connection: UpstreamConnection) -> None:
-        self._tell(asker, lambda: asker.connected(connection))
+        try:
+            asker.connected(connection)
+        except Exception:
+            self._crashed(asker)
         if connection.user is None:
             connection.abort()
 
-    def _tell(self, asker: Asker, call: Callable[[], None]) -> None:
-        """Call into one exchange; its defect must not end another, which may be calling us."""
-        try:
-            call()
-        except Exception:
-            log.failure("tenant {tenant}: a request's exchange failed", tenant=self.tenant)
-            asker.crashed()
-            self.leave(asker)
+    def _crashed(self, asker: Asker) -> None:
+        """Log the exception at hand: one exchange's defect must not end another's call to us."""
+        log.failure("tenant {tenant}: a request's exchange failed", tenant=self.tenant)
+        asker.crashed()
+        self.leave(asker)
 
 
 def _nothing() -> None:

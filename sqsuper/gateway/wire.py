@@ -19,6 +19,12 @@ class Wire(Protocol):
     def pending(self) -> int:
         """How many bytes `send` accepted that the kernel has not taken."""
 
+    def untaken(self) -> int:
+        """Return how many bytes were sent that the peer has not taken, as far as known.
+
+        At least `pending`. Not exact on Unix sockets: only whether it changes means something.
+        """
+
     def send(self, data: bytes) -> bool:
         """Send all of `data` in time. False: enough is waiting; send more after `drained`."""
 

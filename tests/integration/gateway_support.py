@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from sqsuper.config.model import Config, Gateway, Origin, Scope, Settings, Tenan
 from sqsuper.gateway.service import GatewayService
 from sqsuper.testing import FixedInstances, RecordingUpstream
 from tests.running import eventually
+from tests.tls_support import Made, client_context, wrap
 
 Reactor: Any = SelectReactor
 with suppress(ImportError):
@@ -217,12 +219,16 @@ class GatewayUnderTest:
         upstream: RecordingUpstream | None = None,
         instances: Any = None,
         settings: dict[str, Any] | None = None,
+        nested: bool | None = None,
+        tls: Made | None = None,
         **gateway: Any,
     ) -> None:
         settings = settings or {}
         if tenants is None:
             tenants = (tenant("alice", "tok", **settings), tenant("bob", "bobtok", **settings))
-        gateway.setdefault("listen", ("tcp:0:interface=127.0.0.1",))
+        listen = "tcp:0:interface=127.0.0.1" if tls is None else tls.endpoint()
+        gateway.setdefault("listen", (listen,))
+        self.tls = tls
         config = Config(
             Path("tenants.yaml"), run_dir, run_dir, gateway=Gateway(**gateway), tenants=tenants
         )
@@ -231,7 +237,7 @@ class GatewayUnderTest:
             for one in tenants:
                 self.instances.upstreams[one.name] = upstream.upstream(one.name)
         self.thread = thread
-        self.service = GatewayService(config, self.instances, thread.reactor)
+        self.service = GatewayService(config, self.instances, thread.reactor, nested)
         thread.call(self.service.startService)
         self.addresses = thread.call(self.service.addresses)
         self._clients: list[Client] = []
@@ -246,6 +252,10 @@ class GatewayUnderTest:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(TIMEOUT)
         sock.connect(("127.0.0.1", self.port))
+        if self.tls is not None:
+            sock = wrap(sock, client_context(self.tls), "localhost")
+            with suppress(ConnectionError, ssl.SSLEOFError):  # turned away
+                sock.do_handshake()
         client = Client(sock)
         self._clients.append(client)
         return client

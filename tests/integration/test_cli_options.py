@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from twisted.internet.error import CannotListenError
 
 from sqsuper import __version__
-from sqsuper.tap import Options
+from sqsuper.tap import Options, explain
 
 GOOD = 'tenants: {alice: {token_sha256: ["' + "a" * 64 + '"]}}\n'
 
@@ -189,3 +192,14 @@ def test_version_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
         Options().parseOptions(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"sqsuper {__version__} ")
+
+
+def test_only_a_taken_port_has_a_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = {
+            number: explain(CannotListenError("127.0.0.1", port, OSError(number, "why")))
+            for number in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+        }
+    assert f"(held by pid {os.getpid()}, " in str(told[errno.EADDRINUSE])
+    assert told[errno.EADDRNOTAVAIL] == f"cannot listen on 127.0.0.1:{port}: why"

@@ -177,8 +177,8 @@ def test_a_signal_ends_it_with_its_children(
 def test_what_it_makes_is_its_users_alone(sqsuper_process: StartSqsuper) -> None:
     running = sqsuper_process({"tenants": ALICE})
     running.request("GET", "/api/v2/update?p=n&c=1.1.1/1.1.1/1.1.1&s=x", token=TOKEN)
+    eventually(lambda: list(running.directory.rglob("n.phext")), "the phext file is written")
     made = [p for p in running.directory.rglob("*") if p.name != "output"]
-    assert any(p.name == "n.phext" for p in made)
     assert [p for p in made if p.lstat().st_mode & 0o077] == []
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sqsuper.gateway.nested import NestedWire
 from sqsuper.instances import Unavailable, Upstream
 from sqsuper.testing import ANSWER, FixedInstances, Peer, RecordingUpstream
 from tests.integration.conftest import StartGateway
@@ -36,7 +37,7 @@ def test_a_connection_is_used_again_after_keep_alive(
     for _ in range(5):
         assert under_test.ask(request()).status == 200
     assert len(upstream.peers) == 1
-    assert len(under_test.instances.uses) == 5
+    eventually(lambda: len(under_test.instances.uses) == 5)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +345,8 @@ def test_a_client_that_goes_frees_its_slot(gateway: StartGateway, state: str, ho
     else:
         eventually(lambda: upstream.peers)
         if state == "relaying":
-            client.sock.recv(1)
+            # What stays unread makes a reset of the close.
+            socket.socket.recv(client.sock, 1, socket.MSG_PEEK)
     following = under_test.connect()
     following.send(request("/next"))
     if state == "queued":
@@ -407,7 +409,7 @@ def test_an_instance_that_does_not_come_is_a_503(gateway: StartGateway) -> None:
     under_test.call(lambda: under_test.instances.settle("alice", reason))
     answer = clients[0].answer()
     facts = check_error(answer, 503, "failed")
-    assert facts["error"] == "it failed 5 times"
+    assert "it failed 5 times" not in facts["error"]  # the operator's to know
     assert "executed" not in facts
     assert answer.one("retry-after") == "30"
     assert answer.all("connection") == []
@@ -583,7 +585,11 @@ def test_the_wires_do_not_wait_for_more(gateway: StartGateway, upstream: Recordi
         pool = under_test.service.pool("alice")
         wires: list[Any] = [connection.wire, *(idle.wire for idle in pool._idle)]
         return [
-            w.transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for w in wires
+            # Each kind of wires keeps its socket in a place of its own.
+            (w._socket if isinstance(w, NestedWire) else w.transport.socket).getsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY
+            )
+            for w in wires
         ]
 
     assert [bool(value) for value in under_test.call(options)] == [True, True]

@@ -42,6 +42,7 @@ def test_a_defect_ends_its_own_connection(
     sound = under_test.connect()
     sound.send(request())
     assert sound.answer().status == 200
+    eventually(lambda: under_test.inflight() == 0)  # all of that exchange is over
     real = getattr(owner, method)
 
     def broken(self: Any, *arguments: Any) -> Any:

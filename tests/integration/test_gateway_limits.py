@@ -421,7 +421,7 @@ def test_spooled_bodies_have_room_for_so_much(
     assert (answer.status, json.loads(answer.body)["code"]) == (503, "overloaded")
     first.send(b"\r\n0\r\n\r\n")
     assert first.answer().status == 200
-    assert under_test.service._spool_room.used == 0
+    eventually(lambda: under_test.service._spool_room.used == 0)
 
 
 # Tokens

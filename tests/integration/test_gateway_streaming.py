@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sqsuper.testing import Peer, RecordingUpstream
 from tests.integration.conftest import StartGateway
 from tests.integration.gateway_support import Client, request
 from tests.running import ROOT, eventually
+from tests.tls_support import Made, wrap
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -36,7 +38,7 @@ from tests.integration.gateway_support import tenant
 directory = Path(sys.argv[1])
 config = Config(
     directory / "x", directory, directory,
-    gateway=Gateway(listen=("tcp:0:interface=127.0.0.1",)),
+    gateway=Gateway(listen=(sys.argv[3],)),
     tenants=(tenant("alice", "tok"),),
 )
 instances = FixedInstances({"alice": Upstream("alice", 1, "KEY", port=int(sys.argv[2]))})
@@ -85,9 +87,13 @@ class Sink:
 class Child:
     """A gateway in a process of its own."""
 
-    def __init__(self, directory: Path, upstream: RecordingUpstream) -> None:
+    def __init__(
+        self, directory: Path, upstream: RecordingUpstream, tls: Made | None = None
+    ) -> None:
+        self._tls = tls
+        listen = "tcp:0:interface=127.0.0.1" if tls is None else tls.endpoint()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(directory), str(upstream.upstream().port)],
+            [sys.executable, "-c", CHILD, str(directory), str(upstream.upstream().port), listen],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -113,6 +119,9 @@ class Child:
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.connect(("127.0.0.1", self.port))
+        if self._tls is not None:
+            sock = wrap(sock)
+            sock.do_handshake()
         return Client(sock)
 
     def memory(self) -> int:
@@ -137,9 +146,20 @@ def sink() -> Iterator[Sink]:
     one.upstream.close()
 
 
-@pytest.fixture(scope="module")
-def child(sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    one = Child(tmp_path_factory.mktemp("run"), sink.upstream)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "plain",
+        pytest.param(
+            "tls", marks=pytest.mark.skipif(not hasattr(select, "epoll"), reason="no epoll here")
+        ),
+    ],
+)
+def child(
+    request: pytest.FixtureRequest, sink: Sink, site: Made, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Child]:
+    tls = site if request.param == "tls" else None
+    one = Child(tmp_path_factory.mktemp("run"), sink.upstream, tls)
     yield one
     one.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -200,6 +201,8 @@ async def test_a_descendant_that_got_away_with_the_output_holds_nothing_up(
     finally:
         if pid:
             os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):  # an orphan of ours, since we took it in
+                os.waitpid(pid, 0)
 
 
 @linux

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from sqsuper.config.model import Launcher
 from sqsuper.supervisor import groups
 from sqsuper.supervisor.groups import Group
 from sqsuper.supervisor.records import Records
@@ -22,6 +23,7 @@ from tests.unit.supervisor.support import (
     config,
     in_reactor,
     logged,
+    over_both_launchers,
     running,
     tenant,
     upstream_of,
@@ -36,8 +38,11 @@ SQ = ("sq", "host", "{port}", "--key", "{key}", "--data-dir", "{data_dir}")
 Begin = Callable[..., "tuple[subprocess.Popen[str], dict[str, int]]"]
 
 
+launcher = over_both_launchers()
+
+
 @pytest.fixture
-def begin(short_dir: Path) -> Iterator[Begin]:
+def begin(short_dir: Path, launcher: Launcher) -> Iterator[Begin]:
     """Start a supervisor process and give it with its children's pids."""
     processes: list[subprocess.Popen[str]] = []
     pids: list[int] = []
@@ -45,7 +50,7 @@ def begin(short_dir: Path) -> Iterator[Begin]:
     def start(*command: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
         module = "tests.unit.supervisor.standalone"
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(short_dir), json.dumps(command)],
+            [sys.executable, "-m", module, str(short_dir), json.dumps(command), launcher.value],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -69,6 +74,12 @@ def begin(short_dir: Path) -> Iterator[Begin]:
             os.kill(pid, signal.SIGKILL)
 
 
+def zygotes_of(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    names = {int(child): Path(f"/proc/{child}/comm").read_text() for child in listed}
+    return [child for child, name in names.items() if name == "sqsuper-zygote\n"]
+
+
 def run_dir(directory: Path) -> list[str]:
     return sorted(path.name for path in (directory / "run").iterdir())
 
@@ -82,12 +93,30 @@ def test_no_child_outlives_a_killed_supervisor(begin: Begin) -> None:
     eventually(lambda: not any(alive(pid) for pid in pids.values()), "both gone", 2)
 
 
-def test_a_stopped_supervisor_leaves_nothing(begin: Begin, short_dir: Path) -> None:
+def test_a_stopped_supervisor_leaves_nothing(
+    begin: Begin, short_dir: Path, launcher: Launcher
+) -> None:
     process, pids = begin()
+    zygotes = zygotes_of(process.pid)
+    assert len(zygotes) == (launcher is Launcher.ZYGOTE)
     process.terminate()
     process.wait(10)
-    assert not any(alive(pid) for pid in pids.values())
+    assert not any(alive(pid) for pid in (*pids.values(), *zygotes))
     assert run_dir(short_dir) == ["supervisor.lock"]
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_no_zygote_outlives_a_killed_supervisor(
+    begin: Begin, launcher: Launcher, suspended: bool
+) -> None:
+    process, _ = begin()
+    zygotes = zygotes_of(process.pid)
+    assert len(zygotes) == (launcher is Launcher.ZYGOTE)
+    for zygote in zygotes if suspended else ():
+        os.kill(zygote, signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    eventually(lambda: not any(map(alive, zygotes)), "no zygote left", 1)
 
 
 @in_reactor

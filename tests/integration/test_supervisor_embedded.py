@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from sqsuper.config.model import Health, Limits, Restart, Start
+from sqsuper.config.model import Health, Launcher, Limits, Restart, Start
 from sqsuper.instances import Unavailable
 from sqsuper.supervisor.errors import RunDirInUseError, SocketPathError, UnsafeDirectoryError
 from sqsuper.supervisor.instance import State
@@ -29,12 +29,15 @@ from tests.unit.supervisor.support import (
     in_reactor,
     logged,
     outcome_of,
+    over_both_launchers,
     running,
     settings,
     status_of,
     tenant,
     upstream_of,
 )
+
+launcher = over_both_launchers()
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc")
 
@@ -47,7 +50,10 @@ def paths(short_dir: Path) -> tuple[str, ...]:
 @linux
 @in_reactor
 async def test_what_a_child_gets(
-    short_dir: Path, paths: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    short_dir: Path,
+    paths: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: Launcher,
 ) -> None:
     monkeypatch.setenv("SECRET_OF_OURS", "x")
     monkeypatch.setenv("LANG", "C.UTF-8")
@@ -102,8 +108,10 @@ async def test_what_a_child_gets(
                 "HOME": str(one.data_dir),
                 "EXTRA": "1",
             }
-            seen = Path(f"/proc/{pid}/cmdline").read_text() + str(variables) + marker
-            assert there.key not in seen
+            shown = Path(f"/proc/{pid}/cmdline").read_text()
+            assert "alice" in shown
+            assert shown.startswith("sqsuper-engine") == (launcher is Launcher.ZYGOTE)
+            assert there.key not in shown + str(variables) + marker
             assert ask(one.port or 0)["pid"] == pid
     finally:
         os.close(inheritable)

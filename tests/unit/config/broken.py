@@ -390,7 +390,7 @@ YAML = (
     Case(
         "ep-ssl",
         'gateway: {listen: ["ssl:8443:privateKey=key.pem:certKey=cert.pem"]}\n',
-        ":1: gateway.listen[0]: TLS on the gateway's own port is not available yet; put tcp: here and terminate TLS in front of it",
+        ':1: gateway.listen[0]: must be an endpoint whose certificate can be used (No such file or directory: {dir}/cert.pem), not "ssl:8443:privateKey=key.pem:certKey=c..."',
     ),
     Case(
         "ep-ssl-admin",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 
 from sqsuper.config.endpoints import check_endpoint, take_apart
-from sqsuper.config.errors import ConfigError
 
 BASE = Path("/etc/sq super")
 
@@ -62,6 +60,8 @@ def test_twisted_reads_the_path_that_was_meant(name: str) -> None:
         (r"tcp6:1:interface=\:\:", False),
         ("tcp:1:interface=10.0.0.1", False),
         ("haproxy:tcp:1", False),
+        ("ssl:1:k:c:interface=127.0.0.1", True),
+        ("ssl:1:k:c", False),
     ],
 )
 def test_loopback(text: str, loopback: bool) -> None:
@@ -91,11 +91,3 @@ def test_refused(text: str) -> None:
 )  # fmt: skip
 def test_taken(text: str) -> None:
     check_endpoint(take_apart(text, BASE))
-
-
-@pytest.mark.parametrize("text", ["ssl:8443:privateKey=k:certKey=c", "haproxy:ssl:1:k:c"])
-def test_no_tls_on_the_gateway_yet(refused: Callable[..., ConfigError], text: str) -> None:
-    assert str(refused(f'gateway:\n  listen:\n    - "{text}"\n')) == (
-        "t.yaml:3: gateway.listen[0]: TLS on the gateway's own port is not available yet; "
-        "put tcp: here and terminate TLS in front of it"
-    )

@@ -9,9 +9,12 @@ from typing import Any
 import attrs
 from twisted.internet.task import Clock
 
+from sqsuper.gateway.accesslog import AccessLog
 from sqsuper.gateway.client import ClientConnection
 from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.limits import Limits
+from sqsuper.gateway.memo import KnownRequests
+from sqsuper.gateway.rate import Bucket
 from sqsuper.gateway.spool import Spool, SpoolRoom
 from sqsuper.gateway.upstream import Pool
 from sqsuper.http1.credentials import Grant, digest
@@ -56,6 +59,9 @@ class Bench:
     clients: list[ClientConnection] = attrs.field(factory=list)
     failures: list[Failure] = attrs.field(factory=list)
     stopping: bool = False
+    access: AccessLog | None = None
+    rates: dict[str, Bucket] = attrs.field(factory=dict)
+    known_requests: KnownRequests = attrs.field(factory=KnownRequests)
     alice: Pool = attrs.field(init=False)
     room: SpoolRoom = attrs.field(init=False)
 

@@ -1,4 +1,4 @@
-"""The contract of `Wire`: a transport's and its double's, by the same tests."""
+"""The contract of `Wire`: a transport's, an own socket's and their double's, by the same tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
+from sqsuper.gateway.nested import Nest, NestedWire, possible
 from sqsuper.gateway.transports import TransportWire
 from sqsuper.testing import FakeWire
 
@@ -82,9 +83,12 @@ class Real:
         accepted.setblocking(False)
         self.peer.settimeout(10)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        self.held = False
+        self.adopt(accepted)
+
+    def adopt(self, accepted: socket.socket) -> None:
         self.reactor.adoptStreamConnection(accepted.fileno(), socket.AF_INET, self)
         accepted.close()
-        self.held = False
 
     # Factory
     def buildProtocol(self, _: object) -> TransportWire:
@@ -149,7 +153,29 @@ class Real:
             reader.connectionLost(None)
 
 
-@pytest.fixture(params=[Fake, Real], ids=["double", "transport"])
+class Nested(Real):
+    """A `NestedWire`, likewise."""
+
+    def adopt(self, accepted: socket.socket) -> None:
+        self.nest = Nest(self.reactor)
+        self.wire = NestedWire(self.nest, accepted)
+        self.wire.begin(self.user)
+
+    def close(self) -> None:
+        super().close()
+        self.nest.close()
+
+
+@pytest.fixture(
+    params=[
+        Fake,
+        Real,
+        pytest.param(
+            Nested, marks=pytest.mark.skipif(not possible(SelectReactor()), reason="no epoll here")
+        ),
+    ],
+    ids=["double", "transport", "nested"],
+)
 def end(request: pytest.FixtureRequest) -> Iterator[Any]:
     one = request.param()
     yield one

@@ -1,0 +1,433 @@
+"""Wires made of our own sockets, in an epoll loop that is nested in the reactor.
+
+An epoll descriptor is itself readable when one of its descriptors is ready: the reactor is
+given that one, and what Twisted costs is then paid once for many events.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sqsuper.gateway.outgoing import in_kernel
+from sqsuper.gateway.wire import WireUser
+from sqsuper.sockets.loop import Loop, Timer
+
+# `send` wants its user to wait once more than this is waiting. With one read on top of it, at
+# most 256 KiB are buffered a connection.
+HIGH_WATER = 65_536
+# A read that came back full is followed by a larger one, where the wire allows it.
+READ_BYTES = 65_536
+READ_MORE_BYTES = 262_144 - HIGH_WATER
+
+# Turns before the reactor has its own: where there is much to do, the next has work already.
+_TURNS = 4
+# Reads of what was said before a connection broke: at most 1 MiB.
+_READS_AFTER_BREAK = 16
+_RESET = struct.pack("ii", 1, 0)
+
+log = Logger()
+
+
+def possible(reactor: Any) -> bool:
+    """Whether there is epoll, and a reactor that takes its descriptor."""
+    return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
+
+
+class ReactorLoop(Loop):
+    """A loop whose timers are the reactor's."""
+
+    def __init__(self, reactor: Any, report: Callable[[BaseException], None]) -> None:
+        super().__init__(epoll=True, clock=reactor.seconds, report=report)
+        self._reactor = reactor
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """See `Loop.after`."""
+        timer = Timer(self._reactor.seconds() + seconds, call)
+        self._reactor.callLater(seconds, timer.fire)
+        return timer
+
+
+@implementer(IReadDescriptor)
+class Nest:
+    """The loop, and what its wires share. To be made when the reactor's process is the final
+    one (after daemonising), since a descriptor of epoll must not cross a fork.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.loop = ReactorLoop(reactor, _report)
+        self.wires: set[NestedWire] = set()
+        self._turning = False
+        self._closed = False
+        self._soon: list[Callable[[], None]] = []
+        self._starved: list[Callable[[], None]] = []
+        reactor.addReader(self)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call `call` when what runs now has returned, in this turn or as the reactor's next."""
+        if self._turning:
+            self.loop.at_turn_end(call)
+            return
+        if not self._soon:
+            self._reactor.callLater(0, self._run_soon)
+        self._soon.append(call)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call `call` once after `seconds`, unless the timer is cancelled."""
+        return self.loop.after(seconds, call)
+
+    def starved(self, room: Callable[[], None]) -> None:
+        """Call `room` when the next descriptor has been closed."""
+        self._starved.append(room)
+
+    def forget(self, wire: NestedWire) -> None:
+        """Learn that a wire's descriptor is closed (for wires)."""
+        self.wires.discard(wire)
+        if self._starved:
+            starved, self._starved = self._starved, []
+            for room in starved:
+                self.soon(room)
+
+    def close(self) -> None:
+        """Reset what is left, tell their users, and close the loop. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for wire in list(self.wires):
+            wire.abort()
+        self._run_soon()
+        self._reactor.removeReader(self)
+        self.loop.close()
+
+    def _run_soon(self) -> None:
+        while self._soon:
+            calls, self._soon = self._soon, []
+            for call in calls:
+                try:
+                    call()
+                except Exception as error:
+                    _report(error)
+
+    # IReadDescriptor
+
+    def fileno(self) -> int:
+        return self.loop.fileno()
+
+    def doRead(self) -> None:
+        """Handle what is ready, for a few turns. Raises nothing: the reactor would drop us."""
+        self._turning = True
+        try:
+            for _ in range(_TURNS):
+                if not self.loop.turn(0):
+                    break
+        except Exception as error:
+            _report(error)
+        finally:
+            self._turning = False
+
+    def connectionLost(self, reason: Failure) -> None:
+        pass
+
+    def logPrefix(self) -> str:
+        return "gateway"
+
+
+class NestedWire:
+    """A wire over one connected, non-blocking socket.
+
+    What is sent goes to the kernel at once; a remainder waits for EPOLLOUT. While reading is
+    paused no call to the kernel is made until something comes.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_closing",
+        "_fd",
+        "_finishing",
+        "_most",
+        "_nest",
+        "_out",
+        "_owes_drained",
+        "_paused",
+        "_read_bytes",
+        "_read_ended",
+        "_reading",
+        "_registered",
+        "_socket",
+        "_user",
+        "_writing",
+        "pending",
+    )
+
+    def __init__(self, nest: Nest, sock: socket.socket, most: int = READ_BYTES) -> None:
+        """Take over `sock`; nothing is read before `begin`, and never more than `most` at once."""
+        self.pending = 0
+        self._nest = nest
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._user: WireUser | None = None
+        self._out: deque[memoryview] | None = None
+        self._owes_drained = False
+        self._paused = False
+        self._closing = False
+        self._finishing = False
+        self._broken = False
+        self._read_ended = False
+        self._most = most
+        self._read_bytes = READ_BYTES
+        # What epoll was told. Unregistered: parked until `resume`, or not begun.
+        self._registered = False
+        self._reading = True
+        self._writing = False
+        nest.wires.add(self)
+
+    def begin(self, user: WireUser) -> None:
+        """Read, and tell `user` from now on."""
+        self._user = user
+        if self._fd >= 0:
+            self._register()
+
+    # Wire
+
+    def send(self, data: bytes) -> bool:
+        if self._out is None:
+            if self._closing or self._finishing or self._broken:
+                return True
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._break(len(data))
+                return True
+            if sent == len(data):
+                return True
+            self._out = deque((memoryview(data)[sent:],))
+            self.pending = len(data) - sent
+            self._arm(reading=self._reading, writing=True)
+        elif not (self._closing or self._finishing):
+            self._out.append(memoryview(data))
+            self.pending += len(data)
+        if self.pending > HIGH_WATER:
+            self._owes_drained = True
+            return False
+        return True
+
+    def pause(self) -> None:
+        # The kernel is told when something comes (`readable`): often none does.
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        if not self._reading and not (self._read_ended or self._closing):
+            self._reading = True
+            if self._registered:
+                self._nest.loop.modify(self._fd, reading=True, writing=self._writing)
+            elif self._user is not None:
+                self._register()
+
+    def finish(self) -> None:
+        if not (self._finishing or self._closing):
+            self._finishing = True
+            if self._out is None:
+                self._shut()
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            if self._out is None:
+                self._let_go()
+                self._nest.soon(self._tell_lost)
+
+    def abort(self) -> None:
+        if self._fd < 0:
+            return
+        # An error means that it is gone already: closing is all that is left.
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._let_go()
+        self._nest.soon(self._tell_lost)
+
+    def untaken(self) -> int:
+        return self.pending + in_kernel(self._socket) if self._fd >= 0 else 0
+
+    def alive(self) -> bool:
+        if self._broken or self._closing or self._read_ended:
+            return False
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    # For the loop
+
+    def readable(self) -> None:
+        if self._paused or self._closing:
+            self._arm(reading=False, writing=self._writing)
+            return
+        read_bytes = self._read_bytes
+        try:
+            data = self._socket.recv(read_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end()
+            return
+        user = self._user
+        assert user is not None
+        try:
+            if data:
+                if len(data) == read_bytes:
+                    self._read_bytes = self._most
+                elif read_bytes != READ_BYTES and len(data) < READ_BYTES:
+                    self._read_bytes = READ_BYTES
+                user.received(data)
+                return
+            self._read_ended = True
+            user.ended()
+        except Exception:
+            self._defect()
+        if self._fd >= 0:
+            self._arm(reading=False, writing=self._writing)
+
+    def writable(self) -> None:
+        out = self._out
+        while out:
+            view = out[0]
+            try:
+                sent = self._socket.send(view)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._break(0)
+                return
+            self.pending -= sent
+            if sent < len(view):
+                out[0] = view[sent:]
+                return
+            out.popleft()
+        self._out = None
+        if self._closing:
+            self._end()
+            return
+        self._arm(reading=self._reading, writing=False)
+        if self._finishing:
+            self._shut()
+        elif self._owes_drained:
+            self._owes_drained = False
+            self._tell_drained()
+
+    def hung_up(self) -> None:
+        """Whatever is armed, the loop would report this again and again: end, or be parked.
+
+        A peer that went in good order while we do not read may have left bytes: they are
+        read after `resume`. When both directions were ended, it only says so.
+        """
+        gone = self._read_ended and not self._finishing
+        if self._reading or gone or self._closing or self._was_reset():
+            self._end()
+        elif self._registered:
+            self._registered = False
+            self._nest.loop.unregister(self._fd)
+
+    # Own affairs
+
+    def _was_reset(self) -> bool:
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+    def _arm(self, *, reading: bool, writing: bool) -> None:
+        if reading != self._reading or writing != self._writing:
+            self._reading = reading
+            self._writing = writing
+            if self._registered:
+                self._nest.loop.modify(self._fd, reading=reading, writing=writing)
+
+    def _register(self) -> None:
+        self._registered = True
+        self._nest.loop.register(self._fd, self, reading=self._reading, writing=self._writing)
+
+    def _shut(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._break(0)
+        else:
+            self._nest.soon(self._tell_drained)
+
+    def _break(self, lost: int) -> None:
+        """Nothing can be sent any more; the `lost` bytes just given never were."""
+        self._broken = True
+        self._out = None
+        self.pending += lost
+        self._nest.soon(self._end_broken)
+
+    def _end_broken(self) -> None:
+        # What the peer said before it went away, such as an early answer, still counts.
+        user = self._user
+        for _ in range(_READS_AFTER_BREAK):
+            if user is None or self._paused or self._read_ended or self._fd < 0:
+                break
+            try:
+                data = self._socket.recv(READ_BYTES)
+            except OSError:
+                break
+            if not data:
+                break
+            try:
+                user.received(data)
+            except Exception:
+                self._defect()
+        self._end()
+
+    def _end(self) -> None:
+        if self._fd >= 0:
+            self._let_go()
+            self._tell_lost()
+
+    def _defect(self) -> None:
+        log.failure("a connection's user failed")
+        self.abort()
+
+    def _let_go(self) -> None:
+        if self._registered:
+            self._registered = False
+            # Before it is closed: a copy in a child that was just forked keeps events coming.
+            self._nest.loop.unregister(self._fd)
+        self._fd = -1
+        self._closing = True
+        self._out = None
+        self._socket.close()
+        self._nest.forget(self)
+
+    def _tell_drained(self) -> None:
+        if self._user is not None and self._fd >= 0:
+            try:
+                self._user.drained()
+            except Exception:
+                self._defect()
+
+    def _tell_lost(self) -> None:
+        user, self._user = self._user, None
+        if user is not None:
+            try:
+                user.lost()
+            except Exception:
+                log.failure("a connection's user failed")
+
+
+def _report(error: BaseException) -> None:
+    log.failure("in the gateway's loop", Failure(error))

@@ -1,0 +1,233 @@
+"""One worker: a gateway in a process of its own, on sockets it inherits, told what to do.
+
+    python -I -c BOOT PATHS PARENT NUMBER WORKERS
+
+Descriptors: 3 the control channel, 4 the board, from 5 on the listening sockets. Everything
+else comes over the channel: first `begin`, `tenants` (in pages) and `ready`, then `serve`. The
+worker answers `serving`, or `failed` with a line; it ends when it was told to `stop` and has
+drained, or at once when the other end of the channel is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import (
+    ILogObserver,
+    Logger,
+    LogLevel,
+    formatEvent,
+    globalLogBeginner,
+)
+from zope.interface import implementer
+
+from sqsuper.gateway.board import Board
+from sqsuper.gateway.channel import Channel, ChannelFactory
+from sqsuper.gateway.commons import Shared
+from sqsuper.gateway.messages import decode_config, decode_tenant
+from sqsuper.gateway.remote import RemoteInstances
+from sqsuper.gateway.service import GatewayService
+from sqsuper.gateway.shared_ports import InheritingReactor, Place
+
+CONTROL_FD = 3
+BOARD_FD = 4
+FIRST_PORT_FD = 5
+
+# What a new interpreter does first: it finds this package where its parent found it.
+BOOT = (
+    "import os, sys;"
+    "sys.path[:] = sys.argv.pop(1).split(os.pathsep);"
+    "from sqsuper.gateway.confinement import confine;"
+    "confine(int(sys.argv.pop(1)));"
+    "from sqsuper.gateway.worker import main;"
+    "main(sys.argv[1:])"
+)
+
+log = Logger()
+
+
+class Worker:
+    """What a worker does with what it is told."""
+
+    def __init__(self, reactor: Any, number: int, workers: int, board: Board) -> None:
+        self._reactor = reactor
+        self._channel = Channel(
+            {
+                "begin": self._begin,
+                "tenants": self._take_tenants,
+                "ready": self._take_ready,
+                "serve": self._serve,
+                "settled": self._settled,
+                "order": self._ordered,
+                "wrong": self._wrong_elsewhere,
+                "change": self._change,
+                "quiet": self._tell_when_quiet,
+                "reopen": self.reopen,
+                "ping": lambda: self._say("pong"),
+                "stop": self.stop,
+            },
+            self._lost,
+        )
+        say, later = self._channel.say, reactor.callLater
+        self._say = say
+        self._instances = RemoteInstances(say, later)
+        self._shared = Shared(board, number, say, reactor.seconds, later)
+        self._begun: tuple[dict[str, Any], str, Sequence[Any], bool | None] | None = None
+        self._tenants: list[list[Any]] = []
+        self._service: GatewayService | None = None
+        self._stopping = False
+        self._changes: list[tuple[list[Any], list[str], dict[str, int]]] = []
+        self._version = 0
+
+    def start(self) -> None:
+        """Listen to the channel and log to it."""
+        sock = socket.socket(fileno=CONTROL_FD)
+        sock.setblocking(False)
+        self._reactor.adoptStreamConnection(
+            sock.fileno(), socket.AF_UNIX, ChannelFactory(self._channel)
+        )
+        sock.close()
+        globalLogBeginner.beginLoggingTo([_Told(self._channel)], redirectStandardIO=False)
+
+    def stop(self) -> None:
+        """Serve what is under way, then end. Idempotent."""
+        if not self._stopping:
+            self._stopping = True
+            Deferred.fromCoroutine(self._stop()).addErrback(self._not_stopped)
+
+    async def _stop(self) -> None:
+        if self._service is not None:
+            await self._service.stop_listening()
+            self._say("deaf")
+            await self._service.stopService()
+        self._channel.end()
+
+    def _not_stopped(self, failure: Any) -> None:
+        log.failure("the worker did not stop in order", failure)
+        self._channel.end()
+
+    def reopen(self) -> None:
+        """Open the access log anew."""
+        reopen = getattr(self._service, "reopen_logs", None)
+        if reopen is not None:
+            reopen()
+
+    # What it is told
+
+    def _begin(
+        self, gateway: dict[str, Any], run_dir: str, places: list[Any], nested: bool | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            os.chdir(run_dir)
+        self._begun = (gateway, run_dir, places, nested)
+
+    def _take_tenants(self, page: list[Any]) -> None:
+        self._tenants += page
+
+    def _take_ready(self, tenant: str, upstream: list[Any] | None) -> None:
+        self._instances.changed(tenant, upstream)
+
+    def _serve(self, version: int, rates: dict[str, int]) -> None:
+        assert self._begun is not None
+        gateway, run_dir, places, nested = self._begun
+        config = decode_config(gateway, run_dir, self._tenants)
+        self._tenants = []
+        self._version = version
+        self._shared.rates.update(rates)
+        inherited = [(Place(*place), FIRST_PORT_FD + at) for at, place in enumerate(places)]
+        self._service = GatewayService(
+            config,
+            self._instances,
+            InheritingReactor(self._reactor, inherited),
+            nested=nested,
+            commons=self._shared,
+        )
+        started = self._service.startService()
+        started.addCallbacks(lambda _: self._say("serving"), self._failed)
+
+    def _failed(self, failure: Any) -> None:
+        error = failure.value
+        line = str(error) or repr(error)
+        log.failure("the worker cannot serve", failure)
+        self._say("failed", " ".join(line.split()))
+
+    def _settled(self, number: int, outcome: list[Any]) -> None:
+        self._instances.settled(number, outcome)
+
+    def _ordered(self, *order: Any) -> None:
+        self._shared.ordered(*order)
+
+    def _wrong_elsewhere(self, addresses: list[str]) -> None:
+        if self._service is not None:
+            for address in addresses:
+                self._service.wrong_token_elsewhere(address)
+
+    def _change(
+        self, version: int, changed: list[Any], gone: list[str], rates: dict[str, int]
+    ) -> None:
+        if self._service is None or version != self._version + 1:
+            # Never on a channel in order; a new worker begins with what is right.
+            log.error("a change of routes was missed; the worker begins anew")
+            self.stop()
+            return
+        self._version = version
+        self._shared.rates.update(rates)
+        self._service.change([decode_tenant(tenant) for tenant in changed], gone)
+
+    def _tell_when_quiet(self, number: int, tenant: str) -> None:
+        if self._service is None:
+            self._say("is_quiet", number)
+        else:
+            self._service.quiet(tenant).addCallback(lambda _: self._say("is_quiet", number))
+
+    def _lost(self) -> None:
+        if self._reactor.running:
+            self._reactor.stop()
+
+
+@implementer(ILogObserver)
+class _Told:
+    """Logs by telling the supervisor's process."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def __call__(self, event: Any) -> None:
+        level = event.get("log_level", LogLevel.info)
+        # Such as each factory that starts, by Twisted's old and new way to log.
+        namespace = event.get("log_namespace", "")
+        if namespace.startswith(("twisted.", "log_legacy")) and level < LogLevel.warn:
+            return
+        text = formatEvent(event)
+        failure = event.get("log_failure")
+        if failure is not None:
+            text += "\n" + failure.getTraceback()
+        if self._channel.is_open:
+            self._channel.say("log", level.name, text)
+        else:
+            print(text, file=sys.stderr)  # noqa: T201
+
+
+def main(argv: Sequence[str]) -> None:
+    """Be a worker until told to stop."""
+    number, workers = (int(word) for word in argv)
+    for fd in range(CONTROL_FD, FIRST_PORT_FD):
+        os.set_inheritable(fd, False)
+    from twisted.internet import reactor as running  # noqa: PLC0415 - importing it installs it
+
+    reactor: Any = running
+    worker = Worker(reactor, number, workers, Board(BOARD_FD, workers))
+    # All of these may come to every process of a service; some end a process by default.
+    for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(worker.reopen))
+    worker.start()
+    reactor.run(installSignalHandlers=False)
