@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -137,7 +138,12 @@ class Running:
         """Return its living descendants: the tenants' instances."""
         if self.process.poll() is not None:
             return []
-        return psutil.Process(self.pid).children(recursive=True)
+        found = []
+        for child in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.name() != "sqsuper-zygote":
+                    found.append(child)
+        return found
 
     def request(
         self,

@@ -32,6 +32,8 @@ LINUX = sys.platform.startswith("linux")
 if LINUX:
     import ctypes
 
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
 
 class RefusalError(Exception):
     """The start ends here: a line for people and an exit status."""
@@ -95,7 +97,6 @@ def confine(death_signal: bool) -> None:
     """Give up gaining privileges and, if asked, end with the parent."""
     if not LINUX:
         return
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
     if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise RefusalError(SETUP_FAILED, f"no_new_privs: {os.strerror(ctypes.get_errno())}")
     if death_signal and prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
@@ -143,10 +144,17 @@ def run_command(argv: list[str], avoided: list[str], drop: str) -> None:
 
 
 def run_embedded(argv: list[str], paths: list[str]) -> int:
-    """Run our engine here."""
+    """Run our engine here; raises RefusalError when it cannot be imported."""
     sys.path.extend(p for p in paths if p not in sys.path)
-    from sqsuper.engine.__main__ import main  # noqa: PLC0415
-
+    try:
+        from sqsuper.engine.__main__ import main  # noqa: PLC0415
+    except (ImportError, OSError) as error:
+        # As a rule because another user may not look into the installation, or Python's own.
+        raise RefusalError(
+            NOT_EXECUTABLE,
+            f"uid {os.getuid()} cannot import the engine ({error}): it must be able to read"
+            f" {os.pathsep.join(paths)} and Python's library below {sys.base_prefix}",
+        ) from None
     return main(argv)
 
 
@@ -185,6 +193,13 @@ def report(reason: str) -> None:
         pass
 
 
+def refused(refusal: RefusalError) -> int:
+    """Say and report why the start ends; return the exit status."""
+    say(refusal.reason)
+    report(refusal.reason)
+    return refusal.status
+
+
 def main(argv: list[str]) -> int:
     single, several, rest = options(argv)
     embedded = "--embedded" in single
@@ -202,14 +217,15 @@ def main(argv: list[str]) -> int:
         if not embedded:
             run_command(rest, [data_dir, *several["--avoid"]], single.get("--drop", ""))
     except RefusalError as refusal:
-        say(refusal.reason)
-        report(refusal.reason)
-        return refusal.status
+        return refused(refusal)
     except OSError as error:
         say(f"cannot start: {error}")
         report(str(error))
         return SETUP_FAILED
-    return run_embedded(rest, several["--path"])
+    try:
+        return run_embedded(rest, several["--path"])
+    except RefusalError as refusal:
+        return refused(refusal)
 
 
 if __name__ == "__main__":

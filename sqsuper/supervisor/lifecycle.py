@@ -15,7 +15,7 @@ from sqsuper.config.model import Config, Engine, Start, Tenant
 from sqsuper.instances import Unavailable, Upstream
 from sqsuper.supervisor import listeners, plan, rundir
 from sqsuper.supervisor.epoch import Epoch
-from sqsuper.supervisor.errors import PortTakenError, SupervisorError
+from sqsuper.supervisor.errors import LaunchError, PortTakenError, SupervisorError
 from sqsuper.supervisor.instance import Event, Instance, State
 from sqsuper.supervisor.policy import Policy
 from sqsuper.supervisor.probe import Probe
@@ -52,6 +52,10 @@ class Fleet:
     """Configured ports, and those that command engines have now."""
     serving: bool = False
     """Between start and stop of the service."""
+    watchers: list[Callable[[str, Upstream | None], None]] = attrs.field(factory=list)
+    """Told whenever a tenant's upstream changes."""
+    quiet: Callable[[str], Deferred[None]] = attrs.field(default=lambda _: succeed(None))
+    """Fires when no request to the tenant's instance is under way."""
 
 
 class Lifecycle:
@@ -64,7 +68,7 @@ class Lifecycle:
         settings = tenant.settings
         self.tenant = tenant
         self.instance = Instance(tenant.name, State.STOPPED if tenant.enabled else State.DISABLED)
-        self.upstream: Upstream | None = None
+        self._upstream: Upstream | None = None
         self.last_used = reactor.seconds()
         self._index = index
         self._fleet = fleet
@@ -82,6 +86,7 @@ class Lifecycle:
         self._due_at = 0.0
         self._due_call: IDelayedCall | None = None
         self._ready_call: IDelayedCall | None = None
+        self._drain_call: IDelayedCall | None = None
 
     # Asked by the service
 
@@ -92,6 +97,18 @@ class Lifecycle:
     @property
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """The upstream that takes requests now."""
+        return self._upstream
+
+    @upstream.setter
+    def upstream(self, upstream: Upstream | None) -> None:
+        if upstream is not self._upstream:
+            self._upstream = upstream
+            for watcher in self._fleet.watchers:
+                watcher(self.tenant.name, upstream)
 
     def open(self) -> None:
         """Bind the tenant's own port, which an embedded engine keeps over all epochs."""
@@ -174,9 +191,20 @@ class Lifecycle:
         self._stops.append(done)
         if self._process is None:
             self._stopped("it was not running yet")
-        else:
-            self._process.stop(self.tenant.settings.stop_grace)
+        elif len(self._stops) == 1:
+            self._drain(self._process)
         return done
+
+    def _drain(self, process: InstanceProcess) -> None:
+        """End the process when no request is under way, or when that takes too long."""
+
+        def end(_: None = None) -> None:
+            if process is self._process:
+                self._drain_call = cancelled(self._drain_call)
+                process.stop(self.tenant.settings.stop_grace)
+
+        self._drain_call = self._reactor.callLater(self.tenant.settings.drain, end)
+        self._fleet.quiet(self.tenant.name).addCallback(end)
 
     # The way up
 
@@ -224,7 +252,7 @@ class Lifecycle:
             self._process = None
             self._ended(str(error), clean=False)
             return
-        if self.pid is not None:
+        if self._process is process:
             self._expect_ready()
 
     def _expect_ready(self) -> None:
@@ -285,8 +313,18 @@ class Lifecycle:
             reason = f"{reason}: {process.refusal}"
         self._ended(reason, clean=how.clean and self.state is State.HEALTHY)
 
+    def process_failed(self, process: InstanceProcess, error: LaunchError) -> None:
+        if process is not self._process:
+            return
+        self._process = None
+        if self.state is State.STOPPING:
+            self._stopped(str(error))
+        else:
+            self._ended(self._condemned or str(error), clean=False)
+
     def _stopped(self, reason: str) -> None:
         """A planned stop is complete."""
+        self._drain_call = cancelled(self._drain_call)
         self._stop_expecting()
         self._forget_epoch()
         self._policy.planned()

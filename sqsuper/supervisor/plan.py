@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 import sqsuper
-from sqsuper.config.model import Config, Engine, Settings, Tenant
+from sqsuper.config.model import Config, Engine, Gateway, Launcher, Settings, Tenant
 from sqsuper.supervisor.groups import MARKER
 
 CHILD = Path(__file__).with_name("child.py")
@@ -35,6 +35,13 @@ class Plan:
     marker: str = attrs.field(repr=False)
     forks: bool
     """Whether the program may start processes of its own."""
+    preloaded: bool = False
+    """Whether a process that has the engine loaded may be forked for it."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What `child.main` is given."""
+        return self.argv[self.argv.index(str(CHILD)) + 1 :]
 
 
 def fill(argument: str, values: Mapping[str, str]) -> str:
@@ -80,7 +87,7 @@ def embedded(
     argv += ["--", "host", "--data-dir", str(tenant.data_dir), "--name", tenant.name]
     argv += ["--listen-fd", str(SOCKET_FD)]
     if tenant.port is not None:
-        argv += ["--listen-fd", str(PORT_FD)]
+        argv += ["--listen-fd", str(PORT_FD), *_clients_limits(config.gateway)]
     argv += ["--control-fd", str(CONTROL_FD), "--report-fd", str(REPORT_FD)]
     argv += ["--coordinates", settings.coordinates.value]
     argv += ["--max-head-bytes", str(config.gateway.max_head_bytes)]
@@ -89,7 +96,48 @@ def embedded(
     if settings.quota_mb is not None:
         argv += ["--quota-mb", str(settings.quota_mb)]
     argv += ["--max-loaded", str(settings.max_loaded)]
-    return Plan(tenant.name, tuple(argv), environment(tenant, marker), marker, forks=False)
+    checkpoint = settings.checkpoint
+    argv += ["--checkpoint-idle", f"{checkpoint.idle}"]
+    argv += ["--checkpoint-age", f"{checkpoint.age}"]
+    argv += ["--checkpoint-journal", str(checkpoint.journal)]
+    # The other half of the grace is for what it writes then.
+    argv += ["--stop-seconds", f"{settings.stop_grace / 2}"]
+    return Plan(
+        tenant.name,
+        tuple(argv),
+        environment(tenant, marker),
+        marker,
+        forks=False,
+        preloaded=may_preload(tenant),
+    )
+
+
+def may_preload(tenant: Tenant) -> bool:
+    """Whether the tenant's engine may be forked from a process that has it loaded."""
+    settings = tenant.settings
+    return settings.engine is Engine.EMBEDDED and settings.launcher is not Launcher.SPAWN
+
+
+def _clients_limits(gateway: Gateway) -> list[str]:
+    """Return the limits that hold for clients at a tenant's own port as at the gateway.
+
+    At the Unix socket the gateway keeps them.
+    """
+    of_address = gateway.max_connections_per_address
+    if of_address is None:
+        of_address = max(1, gateway.max_connections // 4)
+    given = {
+        "--max-connections": gateway.max_connections,
+        "--max-connections-per-address": of_address,
+        "--head-timeout": gateway.head_timeout,
+        "--idle-timeout": gateway.idle_timeout,
+        "--body-timeout": gateway.body_timeout,
+        "--body-rate": gateway.body_rate,
+        "--send-timeout": gateway.send_timeout,
+        "--wrong-tokens-per-minute": gateway.wrong_tokens_per_minute,
+    }
+    # Without a value these two are as the idle timeout, there too.
+    return [word for key, value in given.items() if value is not None for word in (key, f"{value}")]
 
 
 def data_dirs(config: Config) -> frozenset[str]:

@@ -11,14 +11,14 @@ from typing import Any, Protocol, cast
 
 import attrs
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sqsuper.supervisor import groups
 from sqsuper.supervisor.errors import LaunchError
 from sqsuper.supervisor.groups import Group
+from sqsuper.supervisor.launchers import Launcher, LaunchProtocol
 from sqsuper.supervisor.output import Lines
 from sqsuper.supervisor.plan import CONTROL_FD, PORT_FD, REPORT_FD, SOCKET_FD, Plan
 from sqsuper.supervisor.records import Records
@@ -48,47 +48,6 @@ class Exit:
             return f"killed by signal {self.signal}"
 
 
-class Launcher(Protocol):
-    """How a process of ours comes to be; all launchers drive the same ProcessProtocol."""
-
-    def launch(
-        self, protocol: ProcessProtocol, plan: Plan, inherited: dict[int, int]
-    ) -> IProcessTransport:
-        """Start `plan`; `inherited` maps the child's descriptors to ours.
-
-        Besides these the child gets 0 (/dev/null), 1, 2 and REPORT_FD, which we read, and
-        CONTROL_FD, which we write; nothing else. Raises OSError.
-        """
-
-
-class SpawnLauncher:
-    """Starts each process from scratch; works everywhere."""
-
-    def __init__(self, reactor: IReactorProcess) -> None:
-        self._reactor = reactor
-
-    def launch(
-        self, protocol: ProcessProtocol, plan: Plan, inherited: dict[int, int]
-    ) -> IProcessTransport:
-        """See `Launcher`."""
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            descriptors: dict[int, int | str] = {0: nothing, 1: "r", 2: "r"}
-            descriptors |= {CONTROL_FD: "w", REPORT_FD: "r"}
-            descriptors |= inherited
-            # No working directory here: Twisted would have to fork this whole process for
-            # it; the child changes to it by itself.
-            return self._reactor.spawnProcess(
-                protocol,
-                plan.argv[0],
-                args=list(plan.argv),
-                env=dict(plan.environment),
-                childFDs=descriptors,
-            )
-        finally:
-            os.close(nothing)
-
-
 class Owner(Protocol):
     """Who is told what a process does; each call names the process."""
 
@@ -100,6 +59,9 @@ class Owner(Protocol):
 
     def process_ended(self, process: InstanceProcess, how: Exit) -> None:
         """Process, group and output are gone, the record too."""
+
+    def process_failed(self, process: InstanceProcess, error: LaunchError) -> None:
+        """There never was a process; nothing else comes."""
 
 
 @attrs.define(eq=False)
@@ -113,7 +75,7 @@ class Surroundings:
     boot: str
 
 
-class InstanceProcess(ProcessProtocol):
+class InstanceProcess(LaunchProtocol):
     """One spawned process and its group, from spawn to the last byte of output."""
 
     _log = Logger()
@@ -124,6 +86,8 @@ class InstanceProcess(ProcessProtocol):
         self._plan = plan
         self._owner = owner
         self._around = around
+        self._told = b""
+        self._unwanted = False
         self._group: Group | None = None
         self._exit: Exit | None = None
         self._group_gone = False
@@ -139,7 +103,7 @@ class InstanceProcess(ProcessProtocol):
 
     @property
     def pid(self) -> int | None:
-        """The leader's pid until it is reaped, then None."""
+        """The leader's pid from when it is known until it is reaped."""
         if self.transport is None or self._exit is not None:
             return None
         return cast("int | None", self.transport.pid)
@@ -147,14 +111,28 @@ class InstanceProcess(ProcessProtocol):
     def launch(self, inherited: dict[int, int], control: bytes) -> None:
         """Start, record the process, then let it go on with `control` as its first lines.
 
-        Raises `LaunchError` when there is no process then (`process_ended` will not come).
+        Raises `LaunchError` when there is no process then; when that turns out later,
+        `process_failed` comes. In both cases `process_ended` does not.
         """
+        self._told = b"\n" + control
         try:
             self._around.launcher.launch(self, self._plan, inherited)
         except (OSError, ValueError, TypeError) as error:
-            # The latter two: text that the system's interface cannot take.
-            why = getattr(error, "strerror", None) or str(error)
-            raise LaunchError(self.tenant, f"cannot start a process: {why}") from error
+            raise self._cannot(error) from error
+
+    def launch_failed(self, error: Exception) -> None:
+        self._owner.process_failed(self, self._cannot(error))
+
+    def _cannot(self, error: Exception) -> LaunchError:
+        # Not only OSError: there is text that the system's interface cannot take.
+        why = getattr(error, "strerror", None) or str(error)
+        return LaunchError(self.tenant, f"cannot start a process: {why}")
+
+    def connectionMade(self) -> None:
+        told, self._told = self._told, b""
+        if self._unwanted:
+            self.kill()  # it was stopped before there was anything to stop
+            return
         try:
             self._record()
         except OSError as error:
@@ -163,7 +141,7 @@ class InstanceProcess(ProcessProtocol):
             self._log.error("{tenant}: {why}", tenant=self.tenant, why=self.refusal)
             self.kill()
             return
-        self._write(b"\n" + control)
+        self._write(told)
 
     def _record(self) -> None:
         pid = self.pid
@@ -189,6 +167,9 @@ class InstanceProcess(ProcessProtocol):
         """TERM to the group now, KILL after `grace` seconds. Idempotent."""
         if self._exit is not None or self._kill_call is not None:
             return
+        if self.transport is None:
+            self._unwanted = True
+            return
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)  # a suspended process cannot act on TERM
         self._kill_call = self._around.reactor.callLater(grace, self.kill)
@@ -196,6 +177,7 @@ class InstanceProcess(ProcessProtocol):
     def kill(self) -> None:
         """KILL to the group."""
         self._kill_call = cancelled(self._kill_call)
+        self._unwanted = True
         self._signal(signal.SIGKILL)
 
     def _signal(self, signum: int) -> None:

@@ -19,6 +19,7 @@ from sqsuper.supervisor.errors import (
 
 RUN_LOCK = "supervisor.lock"
 DATA_LOCK = ".sqsuper.lock"
+MAX_LINKS = 40  # as Linux
 
 
 class Lock:
@@ -54,19 +55,26 @@ def ensure(directory: Path, mode: int, owner: tuple[int, int] | None = None) -> 
     """Make `directory` (and what is missing above it), or check that it is safe; set `mode`.
 
     `owner` is the (uid, gid) it shall belong to, by default our own. Raises
-    `UnsafeDirectoryError` when others own it or can write to it.
+    `UnsafeDirectoryError` when others own it or can write to it. Where others can change the
+    way to it, as in a user's home, nothing is made or given away: a link there could have us
+    give away any directory. It must be there then, and be the owner's.
     """
     uid, gid = owner or (os.geteuid(), os.getegid())
+    giving = uid == os.geteuid() or _is_way_ours(directory)
     # What leads there is the operator's; the last step must be a directory, not a link
     # that somebody swapped in after the path was resolved.
     path = Path(os.path.realpath(directory))
     try:
-        made = _make(path)
+        made = giving and _make(path)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
+        if not giving:
+            raise UnsafeDirectoryError(directory, _not_given(uid)) from error
         raise DirectoryError(directory, error) from error
     try:
         found = os.fstat(fd)
+        if not giving and found.st_uid != uid:
+            raise UnsafeDirectoryError(directory, _not_given(uid))
         if not made:
             _check(directory, found, uid)
         if (found.st_uid, found.st_gid) != (uid, gid) and os.geteuid() == 0 and owner:
@@ -98,6 +106,48 @@ def owner_of(tenant: Tenant) -> tuple[int, int] | None:
     except KeyError:
         raise LaunchError(tenant.name, f"there is no user {user!r}") from None
     return entry.pw_uid, entry.pw_gid
+
+
+def _not_given(uid: int) -> str:
+    return f"others can change what leads there; make it yourself, mode 0700, owned by uid {uid}"
+
+
+def _is_way_ours(directory: Path) -> bool:
+    """Whether nobody but us and root can change what `directory` names, link by link."""
+    ours = {0, os.geteuid()}
+    at = "/"
+    names = [*reversed(os.path.join(os.getcwd(), directory).split("/"))]
+    links = 0
+    while names:
+        name = names.pop()
+        if name in {"", "."}:
+            continue
+        if name == "..":
+            at = os.path.dirname(at)
+            continue
+        entry = os.path.join(at, name)
+        try:
+            parent, found = os.lstat(at), os.lstat(entry)
+        except FileNotFoundError:
+            return _is_ours_alone(os.stat(at), ours)  # all that follows we make ourselves
+        sticky = parent.st_mode & stat.S_ISVTX and found.st_uid in ours
+        if not (_is_ours_alone(parent, ours) or (sticky and parent.st_uid in ours)):
+            return False
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if links > MAX_LINKS:
+                return False
+            target = os.readlink(entry)
+            at = "/" if target.startswith("/") else at
+            names += reversed(target.split("/"))
+        else:
+            at = entry
+    return True
+
+
+def _is_ours_alone(found: os.stat_result, ours: set[int]) -> bool:
+    foreign_group = found.st_mode & stat.S_IWGRP and found.st_gid not in {0, os.getegid()}
+    return found.st_uid in ours and not found.st_mode & stat.S_IWOTH and not foreign_group
 
 
 def _make(path: Path) -> bool:

@@ -7,6 +7,7 @@ import itertools
 import os
 import random as random_module
 import resource
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +20,13 @@ from sqsuper.instances import Unavailable, Upstream, Wait
 from sqsuper.supervisor import groups, listeners, plan, rundir
 from sqsuper.supervisor.errors import LaunchError, SupervisorError
 from sqsuper.supervisor.instance import Change, State
+from sqsuper.supervisor.launchers import Launcher, SpawnLauncher
 from sqsuper.supervisor.lifecycle import Fleet, Lifecycle
-from sqsuper.supervisor.process import Launcher, SpawnLauncher, Surroundings
+from sqsuper.supervisor.process import Surroundings
 from sqsuper.supervisor.records import Records
 from sqsuper.supervisor.remains import Remains
 from sqsuper.supervisor.starts import StartQueue
+from sqsuper.supervisor.zygote_launcher import ZygoteLauncher
 
 LEFTOVER_GRACE = 1.0
 LEFTOVER_PATIENCE = 5.0
@@ -39,7 +42,7 @@ def confine_process() -> None:
 
 
 class Supervisor(Service):
-    """Owns the tenants' processes; implements `sqsuper.instances.Instances`.
+    """Owns the tenants' processes; implements `sqsuper.instances.WatchedInstances`.
 
     Starting raises `SupervisorError` (one line for the operator) when it cannot run at all;
     a tenant that cannot be served only fails itself. `stopService` fires when every process
@@ -64,11 +67,19 @@ class Supervisor(Service):
         self._stop: Deferred[None] | None = None
         concurrency = config.spawn_concurrency or 2 * (os.cpu_count() or 1)
         self._records = Records(config.run_dir)
+        paths = plan.engine_paths() if engine_paths is None else engine_paths
+        if launcher is None:
+            launcher = SpawnLauncher(reactor)
+            if sys.platform.startswith("linux"):
+                launcher = ZygoteLauncher(
+                    reactor, launcher, paths=paths, run_dir=config.run_dir, random=random
+                )
+        self._launcher: Launcher = launcher
         self._fleet = Fleet(
             config=config,
             around=Surroundings(
                 reactor=reactor,
-                launcher=launcher or SpawnLauncher(reactor),
+                launcher=launcher,
                 records=self._records,
                 remains=Remains(reactor),
                 boot=groups.boot_id(),
@@ -77,7 +88,7 @@ class Supervisor(Service):
             start_next=self._start_next,
             epochs=itertools.count(1),
             random=random,
-            engine_paths=plan.engine_paths() if engine_paths is None else engine_paths,
+            engine_paths=paths,
             data_dirs=plan.data_dirs(config),
             ports={tenant.port for tenant in config.tenants if tenant.port is not None},
         )
@@ -100,6 +111,10 @@ class Supervisor(Service):
             raise SupervisorError("the supervisor is still stopping")
         self._prepare()
         super().startService()  # type: ignore[no-untyped-call]
+        # Here and no earlier: it concerns this very process, and twistd may have forked.
+        self._launcher.start(
+            preload=any(one.enabled and plan.may_preload(one) for one in self._config.tenants)
+        )
         self._fleet.serving = True
         for life in self._lives.values():
             life.attend()
@@ -113,7 +128,8 @@ class Supervisor(Service):
         self._stop = Deferred()
         result = _joined(self._stop)
         stops = [life.stop("the service stops") for life in self._lives.values()]
-        DeferredList(stops).addCallback(self._all_stopped)
+        ended = DeferredList(stops).addCallback(lambda _: self._launcher.stop())
+        ended.addCallback(self._all_stopped)
         return result
 
     def _all_stopped(self, _: object) -> None:
@@ -203,6 +219,17 @@ class Supervisor(Service):
     def used(self, upstream: Upstream) -> None:
         """See `Instances.used`."""
         self._lives[upstream.tenant].used(upstream)
+
+    def watch(self, changed: Callable[[str, Upstream | None], None]) -> None:
+        """See `WatchedInstances.watch`."""
+        self._fleet.watchers.append(changed)
+
+    def drain_by(self, quiet: Callable[[str], Deferred[None]]) -> None:
+        """Before each planned stop wait, for `drain` seconds at most, for `quiet(tenant)`.
+
+        That is a Deferred which fires when no request to the tenant's instance is under way.
+        """
+        self._fleet.quiet = quiet
 
     # Introspection and control
 

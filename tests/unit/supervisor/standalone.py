@@ -1,4 +1,4 @@
-"""A supervisor in a process of its own, to be killed: python -m … DIRECTORY COMMAND-JSON.
+"""A supervisor in a process of its own, to be killed: DIRECTORY COMMAND-JSON [LAUNCHER].
 
 The first tenant, alice, has the embedded engine; with COMMAND there is bob, who runs it.
 Prints one line of JSON, {"alice": pid, "bob": pid}, when both are ready, or the error's line.
@@ -14,8 +14,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.python.failure import Failure
 
+from sqsuper.config.model import Launcher
 from sqsuper.supervisor.errors import SupervisorError
 from sqsuper.supervisor.service import Supervisor
+from tests.unit.supervisor import support
 from tests.unit.supervisor.support import command_tenant, config, tenant, upstream_of
 
 
@@ -46,6 +48,7 @@ def failed(failure: Failure) -> None:
 
 def main() -> None:
     directory, command = Path(sys.argv[1]), json.loads(sys.argv[2])
+    support.chosen_launcher = Launcher(*sys.argv[3:] or ["auto"])
     begin = lambda: ensureDeferred(serve(directory, command)).addErrback(failed)  # noqa: E731
     reactor.callWhenRunning(begin)
     reactor.run()

@@ -7,19 +7,31 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
+import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import defer, task
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from sqsuper.config.model import Config, Engine, Health, Origin, Restart, Settings, Tenant, Token
+from sqsuper.config.model import (
+    Config,
+    Engine,
+    Health,
+    Launcher,
+    Origin,
+    Restart,
+    Settings,
+    Tenant,
+    Token,
+)
 from sqsuper.instances import Unavailable, Upstream
 from sqsuper.supervisor.service import Supervisor
 
@@ -46,13 +58,14 @@ SERVE = textwrap.dedent(
         else:
             signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         fds = [int(argv[i + 1]) for i, word in enumerate(argv) if word == "--listen-fd"]
-        control = os.fdopen(3, "rb", 0)
+        given = dict(zip(argv, argv[1:]))
+        control = os.fdopen(int(given["--control-fd"]), "rb", 0)
         line = control.readline()
         if mode == "mute":
             while control.read(1):
                 pass
             return 0
-        os.write(4, b'{"event": "lag"}\\nnonsense\\n{"event": "ready"}\\n')
+        os.write(int(given["--report-fd"]), b'{"event": "lag"}\\nnonsense\\n{"event": "ready"}\\n')
         chooser = selectors.DefaultSelector()
         chooser.register(control, selectors.EVENT_READ, None)
         for fd in fds:
@@ -63,7 +76,7 @@ SERVE = textwrap.dedent(
             for key, _ in chooser.select():
                 if key.data is None:
                     if not control.read(1):
-                        os._exit(0)
+                        return 0
                     continue
                 try:
                     connection, _ = key.data.accept()
@@ -93,9 +106,14 @@ def fake_engine(directory: Path) -> tuple[str, ...]:
     return (str(directory / "fake"),)
 
 
+chosen_launcher = Launcher.AUTO
+"""What `settings` takes; see `over_both_launchers`."""
+
+
 def settings(**changes: Any) -> Settings:
     """Return settings for fast tests."""
     base = Settings(
+        launcher=chosen_launcher,
         restart=Restart(backoff=0.05, backoff_max=2.0),
         health=Health(start_timeout=8.0, timeout=1.0),
         stop_grace=3.0,
@@ -188,6 +206,43 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children() -> set[int]:
+    """Return the children of this process, zombies too (Linux; elsewhere none)."""
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():
+        return set()
+    found: set[int] = set()
+    for task_ in tasks.iterdir():
+        found |= set(map(int, (task_ / "children").read_text().split()))
+    return found
+
+
+def over_both_launchers() -> Any:
+    """Return a fixture for a module: its tests run with each launcher, and really with it."""
+
+    @pytest.fixture(
+        autouse=True,
+        params=[
+            "spawn",
+            pytest.param(
+                "zygote",
+                marks=pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only"),
+            ),
+        ],
+    )
+    def launcher(
+        request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Launcher]:
+        which = Launcher(request.param)
+        monkeypatch.setattr(sys.modules[__name__], "chosen_launcher", which)
+        with logged() as lines:
+            yield which
+        bad = [line for line in lines if "zygote did" in line or "zygote is lost" in line]
+        assert not bad, bad
+
+    return launcher
+
+
 @contextlib.asynccontextmanager
 async def running(wanted: Config, **arguments: Any) -> AsyncIterator[Supervisor]:
     """Run a supervisor on the global reactor; at the end it must leave nothing behind."""
@@ -195,6 +250,7 @@ async def running(wanted: Config, **arguments: Any) -> AsyncIterator[Supervisor]
 
     mask = os.umask(0o022)
     supervisor = Supervisor(wanted, reactor=reactor, **arguments)
+    before = children()
     try:
         supervisor.privilegedStartService()
         supervisor.startService()
@@ -205,6 +261,7 @@ async def running(wanted: Config, **arguments: Any) -> AsyncIterator[Supervisor]
             await supervisor.stopService()
         assert [pid for pid in pids if pid is not None and alive(pid)] == []
         assert [p.name for p in wanted.run_dir.iterdir()] == ["supervisor.lock"]
+        assert {pid for pid in children() - before if not alive(pid)} == set(), "zombies"
     finally:
         os.umask(mask)
 

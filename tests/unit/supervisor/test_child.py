@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -103,3 +105,32 @@ def test_what_cannot_run_is_told_apart(tmp_path: Path, home: Path) -> None:
     assert refused(str(tmp_path), home)[0] == child.NOT_EXECUTABLE
     assert refused(str(tmp_path / "none"), home)[0] == child.NOT_FOUND
     assert refused("./prog", home)[0] == child.NOT_FOUND
+
+
+def test_an_engine_that_cannot_be_imported_is_told_in_one_line(home: Path) -> None:
+    control, ours = os.pipe()
+    theirs, report = os.pipe()
+    os.write(ours, b"\n")
+    # The child finds its pipes at the numbers that it expects.
+    script = (
+        "import fcntl, os, sys;"
+        "a, b = (fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3]);"
+        "os.dup2(a, 3); os.dup2(b, 4); os.execv(sys.executable, [sys.executable, *sys.argv[3:]])"
+    )
+    confined = ["-I", "-S", child.__file__, "--parent", str(os.getpid()), "--data-dir", str(home)]
+    words = [*confined, "--embedded", "--path", "/nowhere", "--", "host"]
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(control), str(report), *words],
+        pass_fds=(control, report),
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    for fd in (control, ours, report):
+        os.close(fd)
+    with open(theirs, "rb") as reports:
+        told = json.loads(reports.read())
+    assert ended.returncode == child.NOT_EXECUTABLE
+    assert told["event"] == "refused"
+    assert "cannot import the engine" in told["reason"]
+    assert "/nowhere" in told["reason"]
+    assert ended.stderr.decode() == f"sqsuper: {told['reason']}\n"

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
@@ -20,6 +21,7 @@ from sqsuper.config.model import Config, Engine, Restart, RestartPolicy, Setting
 from sqsuper.instances import Instances, Unavailable, Upstream
 from sqsuper.supervisor.errors import SupervisorError
 from sqsuper.supervisor.instance import State
+from sqsuper.supervisor.launchers import LaunchProtocol
 from sqsuper.supervisor.plan import Plan
 from sqsuper.supervisor.service import Supervisor
 from tests.unit.supervisor.support import config, settings, tenant
@@ -65,17 +67,34 @@ class Child:
 
 
 class Children:
-    """A launcher; `failing` makes it refuse."""
+    """A launcher; `failing` makes it refuse, `late` connect only on word."""
 
     def __init__(self) -> None:
         self.all: list[Child] = []
         self.failing = False
+        self.late = False
+        self.asked: list[tuple[LaunchProtocol, Plan, dict[int, int]]] = []
 
-    def launch(self, protocol: ProcessProtocol, plan: Plan, inherited: dict[int, int]) -> Any:
+    def start(self, *, preload: bool) -> None:
+        """Nothing to prepare."""
+
+    def launch(self, protocol: LaunchProtocol, plan: Plan, inherited: dict[int, int]) -> None:
         if self.failing:
             raise OSError(11, "Resource temporarily unavailable")
-        self.all.append(Child(protocol, plan, inherited))
-        return self.all[-1]
+        self.asked.append((protocol, plan, inherited))
+        if not self.late:
+            self.connect()
+
+    def connect(self) -> None:
+        """There is a process for the oldest launch that has none."""
+        self.all.append(Child(*self.asked.pop(0)))
+
+    def fail(self) -> None:
+        """There is none for it, and will not be."""
+        self.asked.pop(0)[0].launch_failed(OSError(24, "Too many open files"))
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
 
     @property
     def last(self) -> Child:
@@ -593,3 +612,62 @@ def free() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class TestLateConnections:
+    """A launcher may connect after `launch` has returned."""
+
+    @pytest.fixture
+    def scene(self, stage: Stage) -> Scene:
+        scene = stage()
+        scene.children.late = True
+        return scene
+
+    def test_it_is_ready_as_ever(self, scene: Scene) -> None:
+        got = scene.wait()
+        assert scene.supervisor.pid("alice") is None
+        scene.children.connect()
+        assert scene.supervisor.pid("alice") == NO_PID
+        assert scene.children.last.told.startswith(b"\n{")
+        scene.children.last.ready()
+        assert isinstance(got[0], Upstream)
+
+    def test_one_stopped_before_is_killed_and_never_told_to_go_on(self, scene: Scene) -> None:
+        scene.wait()
+        stopped: list[object] = []
+        scene.supervisor.stop("alice").addCallback(stopped.append)
+        assert stopped == []
+        scene.children.connect()
+        assert scene.children.last.told == b""
+        assert scene.children.last.signals == [9]
+        scene.children.late = False
+        scene.children.last.exit(None, 9)
+        assert stopped == [None]
+
+    def test_one_that_is_too_late_is_killed(self, scene: Scene) -> None:
+        scene.wait()
+        scene.reactor.advance(8.0)
+        scene.children.connect()
+        assert scene.children.last.told == b""
+        assert scene.children.last.signals == [9]
+        scene.children.last.exit(None, 9)
+        assert scene.supervisor.state("alice") is State.BACKOFF
+        assert "not ready within 8 s" in scene.supervisor.history("alice")[-1].reason
+
+    def test_a_late_failure_is_tried_again(self, scene: Scene) -> None:
+        got = scene.wait()
+        scene.children.fail()
+        assert scene.supervisor.state("alice") is State.BACKOFF
+        assert "Too many open files" in scene.supervisor.history("alice")[-1].reason
+        scene.reactor.advance(0.05)
+        scene.children.connect()
+        scene.children.last.ready()
+        assert isinstance(got[0], Upstream)
+
+    def test_a_late_failure_ends_a_stop(self, scene: Scene) -> None:
+        scene.wait()
+        stopped: list[object] = []
+        scene.supervisor.stop("alice").addCallback(stopped.append)
+        scene.children.late = False
+        scene.children.fail()
+        assert stopped == [None]

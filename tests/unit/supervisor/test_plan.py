@@ -9,7 +9,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from sqsuper.config.model import Coordinates, Gateway, Limits
+from sqsuper.config.model import Checkpoint, Coordinates, Gateway, Launcher, Limits
+from sqsuper.engine import options as command_line
 from sqsuper.supervisor import plan
 from tests.unit.supervisor.support import command_tenant, config, settings, tenant
 
@@ -32,7 +33,11 @@ def test_the_embedded_engines_arguments() -> None:
     one = tenant(
         HERE,
         settings=settings(
-            coordinates=Coordinates.LENIENT, max_phext_mb=7, quota_mb=8, max_loaded=9
+            coordinates=Coordinates.LENIENT,
+            max_phext_mb=7,
+            quota_mb=8,
+            max_loaded=9,
+            checkpoint=Checkpoint(0.5, 45, 123456),
         ),
     )
     gateway = Gateway(max_head_bytes=1000, max_body_bytes=2000)
@@ -51,6 +56,10 @@ def test_the_embedded_engines_arguments() -> None:
         "--max-phext-mb": ["7"],
         "--quota-mb": ["8"],
         "--max-loaded": ["9"],
+        "--checkpoint-idle": ["0.5"],
+        "--checkpoint-age": ["45"],
+        "--checkpoint-journal": ["123456"],
+        "--stop-seconds": ["1.5"],
     }
     assert made.argv[:3] == (sys.executable, "-I", "-S")
     assert not made.forks
@@ -62,6 +71,28 @@ def test_a_port_is_a_second_socket_and_no_quota_no_argument() -> None:
     found = options(words[1:])
     assert found["--listen-fd"] == ["5", "6"]
     assert "--quota-mb" not in found
+
+
+def test_a_tenants_port_keeps_the_gateways_limits() -> None:
+    one = tenant(HERE, port=7001)
+    gateway = Gateway(
+        head_timeout=3.0,
+        idle_timeout=6.5,
+        body_timeout=2.0,
+        body_rate=0,
+        send_timeout=None,
+        wrong_tokens_per_minute=7,
+        max_connections=100,
+    )
+    words = after_dashes(plan.embedded(config(HERE, one, gateway=gateway), one, MARKER).argv)
+    given = command_line.parse(words[1:])
+    assert given.head_timeout == 3.0
+    assert given.idle_timeout == 6.5
+    assert given.body_timeout == 2.0
+    assert given.body_rate == 0
+    assert given.send_timeout is None
+    assert given.wrong_tokens_per_minute == 7
+    assert (given.max_connections, given.max_connections_per_address) == (100, 25)
 
 
 def test_the_embedded_engine_imports_from_the_given_directories() -> None:
@@ -149,3 +180,15 @@ def test_no_secret_shows_in_a_repr_and_none_in_the_engines_arguments() -> None:
     two = attrs.evolve(one, settings=settings())
     made = plan.plan_for(config(HERE, two), two, marker=MARKER, key="s3cret", port=1)
     assert not any("s3cret" in word for word in (*made.argv, *made.environment.values()))
+
+
+def test_only_an_embedded_engine_that_is_not_to_be_spawned_may_be_preloaded() -> None:
+    for launcher, may in ((Launcher.AUTO, True), (Launcher.ZYGOTE, True), (Launcher.SPAWN, False)):
+        one = tenant(HERE, settings=settings(launcher=launcher))
+        found = plan.embedded(config(HERE, one), one, MARKER)
+        assert found.preloaded is plan.may_preload(one) is may
+        assert found.words == found.argv[4:]
+        assert found.words[0] == "--parent"
+    other = command_tenant(HERE, "sq", launcher=Launcher.ZYGOTE)
+    made = plan.command(config(HERE, other), other, marker=MARKER, key="k", port=1)
+    assert not made.preloaded

@@ -77,6 +77,53 @@ def test_a_tenants_directory_is_given_to_its_user(tmp_path: Path) -> None:
     rundir.ensure(place, 0o700, (12345, 12346))
 
 
+@root_only
+@pytest.mark.parametrize("link", ["home/sq", "home"])
+def test_nothing_is_given_away_by_a_link_that_the_user_can_change(
+    tmp_path: Path, link: str
+) -> None:
+    victim = tmp_path / "victim"
+    (victim / "sq").mkdir(parents=True)
+    theirs = tmp_path / "theirs"
+    place = theirs / "home" / "sq"
+    (theirs / link).parent.mkdir(parents=True)
+    (theirs / link).symlink_to(victim)
+    os.chown(theirs, 12345, 12345)
+    os.chown(place.parent, 12345, 12345, follow_symlinks=False)
+    for directory in (victim, victim / "sq"):
+        directory.chmod(0o755)
+    with pytest.raises(UnsafeDirectoryError, match="uid 12345"):
+        rundir.ensure(place, 0o700, (12345, 12345))
+    for directory in (victim, victim / "sq"):
+        assert (directory.stat().st_uid, mode(directory)) == (0, 0o755)
+
+
+@root_only
+def test_in_a_users_home_its_own_directory_is_taken_and_none_is_made(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 12345, 12345)
+    with pytest.raises(UnsafeDirectoryError, match="make it yourself"):
+        rundir.ensure(home / "sq", 0o700, (12345, 12345))
+    assert not (home / "sq").exists()
+    (home / "sq").mkdir()
+    os.chown(home / "sq", 12345, 12345)
+    rundir.ensure(home / "sq", 0o700, (12345, 12345))
+    assert mode(home / "sq") == 0o700
+
+
+@root_only
+def test_an_operators_link_is_followed(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "data").symlink_to("./disk/../disk")
+    rundir.ensure(tmp_path / "data" / "alice", 0o700, (12345, 12345))
+    assert (disk / "alice").stat().st_uid == 12345
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UnsafeDirectoryError):
+        rundir.ensure(tmp_path / "loop" / "alice", 0o700, (12345, 12345))
+
+
 def test_what_is_no_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     with pytest.raises(DirectoryError):
