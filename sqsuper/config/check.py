@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import attrs
@@ -10,7 +11,7 @@ import attrs
 from sqsuper.config.credentials import Credential
 from sqsuper.config.endpoints import MAX_SOCKET_PATH, Endpoint, take_apart
 from sqsuper.config.errors import ClashError, WrongValueError
-from sqsuper.config.model import Config
+from sqsuper.config.model import Config, Launcher
 from sqsuper.config.permissions import place_of, tenant_key
 from sqsuper.config.readers import Places
 from sqsuper.config.tenants import Entry
@@ -54,6 +55,17 @@ def check_whole(whole: Whole) -> None:
     _check_ports(whole)
     _check_tokens(whole)
     _check_data_dirs(whole)
+    _check_launchers(whole)
+
+
+def _check_launchers(whole: Whole) -> None:
+    if sys.platform.startswith("linux"):
+        return
+    for tenant in whole.config.tenants:
+        if tenant.settings.launcher is Launcher.ZYGOTE:
+            key = tenant_key(tenant.name, "launcher")
+            file, line = whole.where(key)
+            raise WrongValueError(file, line, key, "a zygote needs Linux", "write auto or spawn")
 
 
 def _check_run_dir(whole: Whole) -> None:

@@ -170,3 +170,15 @@ def test_warnings_name_the_included_file(write: Write, monkeypatch: pytest.Monke
     write("etc/tenants.d/a.yaml", "\ntenants:\n  a: {}\n")
     (told,) = load(write("etc/t.yaml", "tenants: {}")).warnings
     assert told.startswith("etc/tenants.d/a.yaml:3: tenants.a: the tenant has no token")
+
+
+def test_a_zygote_needs_linux(
+    refused: Refused, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"tenants: {{a: {{token_sha256: [{SHA}], launcher: zygote}}}}"
+    monkeypatch.setattr("sys.platform", "linux")
+    assert loaded(text).tenants[0].name == "a"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert str(refused(text)) == (
+        "t.yaml:1: tenants.a.launcher: a zygote needs Linux; write auto or spawn"
+    )
