@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from sqsuper.http1.credentials import CREDENTIAL_FIELDS, candidates, digest, is_token
-from sqsuper.http1.head import HOP_BY_HOP, RequestHead
+from sqsuper.http1.credentials import candidates, digest, is_token
+from sqsuper.http1.head import RequestHead
+from sqsuper.http1.repeating import repeating_lines
 
-MAX_BLOCK_BYTES = 2048
 MAX_ENTRIES = 256
-
-# Lines with one of these mean something for this one connection or request alone, or differ
-# every time.
-_NEVER = HOP_BY_HOP | {b"transfer-encoding", b"expect", b"http2-settings", b"x-request-id"}
 
 
 class KnownHead(RequestHead):
@@ -49,14 +45,9 @@ class KnownHeads:
 
     def keep(self, head: RequestHead) -> None:
         """Remember, if that is safe and worth it, the lines of a head that was admitted."""
-        names = [name for name, _, _ in head.fields]
-        if head.minor != 1 or not _NEVER.isdisjoint(names):
-            return
-        if sum(name in CREDENTIAL_FIELDS for name in names) != 1:
-            return
-        block = b"".join(line for _, _, line in head.fields)
-        tokens = candidates(head.fields)
-        if len(block) > MAX_BLOCK_BYTES or len(tokens) != 1 or not is_token(tokens[0]):
+        block = repeating_lines(head)
+        tokens = [] if block is None else candidates(head.fields)
+        if block is None or len(tokens) != 1 or not is_token(tokens[0]):
             return
         known = KnownHead()
         known.fields = head.fields

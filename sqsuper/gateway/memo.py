@@ -8,16 +8,13 @@ an instance's answers repeat likewise.
 
 from __future__ import annotations
 
-from sqsuper.gateway.rewrite import REQUEST_ID, upstream_lines
-from sqsuper.http1.credentials import CREDENTIAL_FIELDS, Grant
-from sqsuper.http1.head import HOP_BY_HOP, RequestHead, ResponseHead
+from sqsuper.gateway.rewrite import upstream_lines
+from sqsuper.http1.credentials import Grant
+from sqsuper.http1.head import RequestHead, ResponseHead
+from sqsuper.http1.repeating import MAX_BLOCK_BYTES, repeating_lines
 
-MAX_BLOCK_BYTES = 2048
 MAX_ENTRIES = 1024
 
-# Lines with one of these mean something for this one connection or request alone, or differ
-# every time. (The form of a body that a Content-Length announces is the same for equal lines.)
-_NEVER = HOP_BY_HOP | {b"transfer-encoding", b"expect", b"http2-settings", REQUEST_ID}
 _NO_BODY = frozenset({204, 304})
 
 
@@ -64,14 +61,8 @@ class KnownRequests:
 
     def keep(self, head: RequestHead, grant: Grant) -> None:
         """Remember, if that is safe and worth it, the lines of a head that `grant` admitted."""
-        names = [name for name, _, _ in head.fields]
-        if head.minor != 1 or not _NEVER.isdisjoint(names):
-            return
-        if sum(name in CREDENTIAL_FIELDS for name in names) != 1:
-            # What two tokens admit to together changes with the time.
-            return
-        block = b"".join(line for _, _, line in head.fields)
-        if len(block) > MAX_BLOCK_BYTES:
+        block = repeating_lines(head)
+        if block is None:
             return
         admitted = AdmittedHead()
         admitted.fields = head.fields

@@ -1,0 +1,32 @@
+"""Which field lines may be recognised when they come again, byte for byte."""
+
+from __future__ import annotations
+
+from sqsuper.http1.credentials import CREDENTIAL_FIELDS
+from sqsuper.http1.head import HOP_BY_HOP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sqsuper.http1.head import RequestHead
+
+MAX_BLOCK_BYTES = 2048
+
+# Lines with one of these mean something for this one connection or request alone, or differ
+# every time. (The form of a body that a Content-Length announces is the same for equal lines.)
+_NEVER = HOP_BY_HOP | {b"transfer-encoding", b"expect", b"http2-settings", b"x-request-id"}
+
+
+def repeating_lines(head: RequestHead) -> bytes | None:
+    """Return all field lines of `head` as they came, or None if they are not to be remembered.
+
+    They are when they mean the same for every HTTP/1.1 request that has them, are at most
+    `MAX_BLOCK_BYTES` long, and hold just one credential: what two admit to together changes
+    with the time.
+    """
+    names = [name for name, _, _ in head.fields]
+    if head.minor != 1 or not _NEVER.isdisjoint(names):
+        return None
+    if sum(name in CREDENTIAL_FIELDS for name in names) != 1:
+        return None
+    block = b"".join(line for _, _, line in head.fields)
+    return block if len(block) <= MAX_BLOCK_BYTES else None
