@@ -5,6 +5,9 @@ VENV   ?= .venv
 FLOOR  ?= .venv-floor
 TOOLS  := $(CURDIR)/.tools
 
+# A file's tests stay in one process: some share what is dear to make.
+PARALLEL ?= -n auto --dist loadfile
+
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .PHONY: help run test lint test-floor crash fuzz bench-gateway bench-engine bench-supervisor sq dist clean
@@ -27,7 +30,7 @@ run: $(VENV)/.stamp-run
 	@exec $(VENV)/bin/python conf/demo/run.py
 
 test: $(VENV)/.stamp-dev
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev
 	$(VENV)/bin/ruff check .
@@ -44,7 +47,7 @@ FLOOR_PYTHON ?= $(shell for python in $(PYTHON) python3.11 python3.10; do \
 endif
 ifneq ($(FLOOR_PYTHON),)
 test-floor: $(FLOOR)/.stamp
-	$(FLOOR)/bin/python -m pytest tests/unit tests/integration/test_cli_options.py tests/integration/test_cli_twistd.py $(PYTEST_ARGS)
+	$(FLOOR)/bin/python -m pytest tests/unit tests/integration/test_cli_options.py tests/integration/test_cli_twistd.py $(PARALLEL) $(PYTEST_ARGS)
 else
 test-floor:
 	@echo 'make test-floor: SKIPPED, it needs Python 3.10 or 3.11 (make FLOOR_PYTHON=... test-floor)'
