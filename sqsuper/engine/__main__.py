@@ -12,7 +12,7 @@ import sqsuper
 from sqsuper.engine import options as command_line
 from sqsuper.engine.api import API_VERSION, Api
 from sqsuper.engine.checkpoints import Policy
-from sqsuper.engine.control import Control, ControlError, Report
+from sqsuper.engine.control import Control, ControlError, Pulse, Report
 from sqsuper.engine.coordinates import Reading
 from sqsuper.engine.directory import DataDirectory
 from sqsuper.engine.errors import DirectoryError, EngineError
@@ -20,7 +20,7 @@ from sqsuper.engine.keyring import Keyring
 from sqsuper.engine.server import Server, report
 from sqsuper.engine.service import Limits
 from sqsuper.engine.storage import Storage
-from sqsuper.sockets import Loop
+from sqsuper.engine.timed import TimedLoop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from sqsuper.engine.options import Options
+    from sqsuper.sockets import Loop
 
 BACKLOG = 1024
 
@@ -83,40 +84,34 @@ class Engine:
         Raises JournalError or OSError if the journal there cannot be gone on from.
         """
         _set_limits()
-        self._loop = Loop()
+        self._loop = TimedLoop()
         self._options = options
         self._sockets = sockets
         self._report = Report(options.report_fd)
         self._status = 0
         self._serving = False
         self._stopping = False
+        self._policy = Policy(
+            options.checkpoint_idle, options.checkpoint_age, options.checkpoint_journal
+        )
         self._storage = Storage(
             self._loop,
             directory,
             clock=time.monotonic,
             log=_complain,
             report=report,
-            policy=Policy(
-                options.checkpoint_idle, options.checkpoint_age, options.checkpoint_journal
-            ),
+            policy=self._policy,
             max_loaded=options.max_loaded,
             max_phext=options.max_phext,
             quota=options.quota,
         )
+        self._api = Api(self._storage.store, Reading(options.lenient), options.name)
         self._server = Server(
             self._loop,
-            Api(self._storage.store, Reading(options.lenient), options.name),
+            self._api,
             self._storage.turns,
             self._storage.commits,
-            Limits(
-                max_head_bytes=options.max_head_bytes,
-                max_body_bytes=options.max_body_bytes,
-                head_timeout=options.head_timeout,
-                idle_timeout=options.idle_timeout,
-                body_timeout=options.body_timeout,
-                body_rate=options.body_rate,
-                send_timeout=options.send_timeout,
-            ),
+            _limits(options),
             wall_clock=time.time,
             max_connections=options.max_connections,
             max_connections_per_address=options.max_connections_per_address,
@@ -134,6 +129,8 @@ class Engine:
                 opened=self._serve,
                 ended=self._loop.stop,
                 failed=self._control_failed,
+                pinged=self._pinged,
+                adjusted=self._adjust,
             )
         elif self._options.key is not None:
             self._serve(Keyring(self._options.name, self._options.key))
@@ -163,11 +160,52 @@ class Engine:
         self._stopping = True
         self._server.stop(lambda: self._storage.stop(self._loop.stop), self._options.stop_seconds)
 
+    def _adjust(self, options: Options) -> None:
+        """Go on with what may change of `options`; size of journal segments excepted."""
+        self._options.stop_seconds = options.stop_seconds
+        policy = self._policy
+        policy.idle, policy.age = options.checkpoint_idle, options.checkpoint_age
+        policy.journal = options.checkpoint_journal
+        self._storage.store.adjust(
+            max_loaded=options.max_loaded, max_phext=options.max_phext, quota=options.quota
+        )
+        self._storage.checkpoints.changed()
+        self._api.read_as(Reading(options.lenient))
+        self._server.adjust(
+            _limits(options),
+            max_connections=options.max_connections,
+            max_connections_per_address=options.max_connections_per_address,
+            wrong_tokens_per_minute=options.wrong_tokens_per_minute,
+        )
+
+    def _pinged(self, ping: int) -> None:
+        server = self._server
+        pulse = Pulse(
+            lag=self._loop.take_longest(),
+            requests=server.own_requests,
+            moved=server.own_bytes,
+            inflight=server.inflight,
+            storage=self._storage.store.quota.usage,
+        )
+        self._report.pong(ping, pulse)
+
     def _control_failed(self, error: ControlError) -> None:
         _complain(str(error))
         if not self._serving:
             self._status = 1
             self._loop.stop()
+
+
+def _limits(options: Options) -> Limits:
+    return Limits(
+        max_head_bytes=options.max_head_bytes,
+        max_body_bytes=options.max_body_bytes,
+        head_timeout=options.head_timeout,
+        idle_timeout=options.idle_timeout,
+        body_timeout=options.body_timeout,
+        body_rate=options.body_rate,
+        send_timeout=options.send_timeout,
+    )
 
 
 class _Signals:
@@ -256,7 +294,7 @@ def _directory(options: Options) -> DataDirectory:
         raise DirectoryError(f"data directory {options.data_dir}: {error.strerror}") from None
     directory = DataDirectory(options.data_dir)
     try:
-        directory.lock()
+        directory.lock(options.lock_seconds, waits=Report(options.report_fd).standby)
     except DirectoryError:
         directory.close()
         raise

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqsuper.engine.directory import OpenFile
     from sqsuper.engine.errors import EngineError
+    from sqsuper.engine.files import OpenFile
 
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
@@ -23,7 +23,8 @@ class Answer:
     gives them (an iterator, used once), or `file`, an open one, holds them. `etag`: an entity
     tag, or None. `error`: the error that is answered instead; then there is no body. `after`:
     the group of the journal that must be durable before this is shown, or 0; `name`: of the
-    phext that it is about.
+    phext that it is about. `key`: of its scroll whose text this is, where nothing but the
+    parameters and that text decided; else None.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Answer:
         "error",
         "etag",
         "file",
+        "key",
         "length",
         "name",
         "pieces",
@@ -52,6 +54,7 @@ class Answer:
         error: EngineError | None = None,
         after: int = 0,
         name: str = "",
+        key: int | None = None,
     ) -> None:
         self.status = status
         self.content_type = content_type
@@ -63,6 +66,7 @@ class Answer:
         self.error = error
         self.after = after
         self.name = name
+        self.key = key
 
     def head(self, connection: bytes) -> bytes:
         """Return the answer's head; `connection`: its Connection line."""

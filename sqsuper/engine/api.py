@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqsuper.engine import search, texts, views
 from sqsuper.engine.answer import JSON, Answer, failure, unchanged
 from sqsuper.engine.conditions import conditions_of, etag
+from sqsuper.engine.content_types import type_of
 from sqsuper.engine.errors import (
     BadParameterError,
     EngineError,
@@ -12,76 +13,25 @@ from sqsuper.engine.errors import (
     PreconditionError,
     WrongMethodError,
 )
+from sqsuper.engine.loaded import Unloaded
 from sqsuper.engine.query import Query
-from sqsuper.engine.store import Unloaded
 from sqsuper.http1 import target as targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from sqsuper.engine.coordinates import Reading
     from sqsuper.engine.document import Snapshot
     from sqsuper.engine.loaded import Phext
+    from sqsuper.engine.request import Request
     from sqsuper.engine.store import Store
     from sqsuper.engine.turns import Job
-    from sqsuper.http1.head import Field
 
     Handler = Callable[["Api", "Request"], Answer | Job[Answer]]
 
 # Clients compare it: the version of the API that is spoken.
 API_VERSION = "0.5.5"
-
-# Of the texts that scrolls can be; others are left for the browser to find out.
-CONTENT_TYPES = {
-    "css": b"text/css; charset=utf-8",
-    "csv": b"text/csv; charset=utf-8",
-    "htm": b"text/html; charset=utf-8",
-    "html": b"text/html; charset=utf-8",
-    "js": b"text/javascript; charset=utf-8",
-    "json": b"application/json",
-    "md": b"text/markdown; charset=utf-8",
-    "mjs": b"text/javascript; charset=utf-8",
-    "phext": b"application/phext; charset=utf-8",
-    "svg": b"image/svg+xml",
-    "text": b"text/plain; charset=utf-8",
-    "txt": b"text/plain; charset=utf-8",
-    "webmanifest": b"application/manifest+json",
-    "xhtml": b"application/xhtml+xml",
-    "xml": b"application/xml",
-}
-
-
-class Request:
-    """One request.
-
-    `method` and `target` as sent; `body`: its whole content; `connection`: the number of the
-    connection it came on; `fields`: its head's.
-    """
-
-    __slots__ = ("body", "connection", "fields", "method", "query", "target")
-
-    def __init__(
-        self,
-        method: bytes,
-        target: bytes,
-        body: bytes = b"",
-        connection: int = 0,
-        fields: Iterable[Field] = (),
-    ) -> None:
-        self.fields = fields
-        self.method = method
-        self.target = target
-        self.body = body
-        self.connection = connection
-        self.query = Query(b"")
-
-    @property
-    def text(self) -> bytes:
-        """The scroll text: a POST's body, or `s` where there is none. Not checked."""
-        if self.method == b"POST" and self.body:
-            return self.body
-        return self.query.raw(b"s") or b""
 
 
 class Api:
@@ -94,6 +44,15 @@ class Api:
         self._store = store
         self._reading = reading
         self._host = host
+
+    def read_as(self, reading: Reading) -> None:
+        """Read coordinates so from the next request on."""
+        self._reading = reading
+
+    @property
+    def store(self) -> Store:
+        """Where the phexts are."""
+        return self._store
 
     def check_path(self, method: bytes, target: bytes) -> None:
         """Raise NotFoundError or WrongMethodError for what `answer` would answer so.
@@ -179,29 +138,57 @@ class Api:
         filename = request.query.raw(b"f")
         return Answer(
             text,
-            content_type=None if filename is None else _type_of(filename),
+            content_type=None if filename is None else type_of(filename),
             etag=etag(text),
             after=phext.group,
             name=name,
+            key=key if conditions is None else None,
         )
 
-    def _insert(self, request: Request) -> Answer:
+    def _insert(self, request: Request) -> Answer | Job[Answer]:
         return self._write(request, b"Inserted %d bytes", append=True)
 
-    def _update(self, request: Request) -> Answer:
+    def _update(self, request: Request) -> Answer | Job[Answer]:
         return self._write(request, b"Updated %d bytes", append=False)
 
-    def _write(self, request: Request, said: bytes, *, append: bool) -> Answer:
+    def _write(self, request: Request, said: bytes, *, append: bool) -> Answer | Job[Answer]:
         name = self._name(request)
         self._store.check(name)
         key = self._reading.of_write(self._coordinate(request))
         text = request.text
+        if len(text) > texts.LARGE_BYTES:
+            return self._write_large(request, said, name, key, append=append)
         texts.check_utf8(text)
         if request.query.raw(b"splice") == b"1":
             changes = texts.splice(text, key)
         else:
             texts.check_single(text)
             changes = {key: text}
+        return self._apply(request, said, name, key, changes, append=append)
+
+    def _write_large(
+        self, request: Request, said: bytes, name: str, key: int, *, append: bool
+    ) -> Job[Answer]:
+        text = request.text
+        yield from texts.checking_utf8(text)
+        changes: dict[int, bytes] = {}
+        if request.query.raw(b"splice") == b"1":
+            yield from texts.splicing(text, key, changes)
+        else:
+            yield from texts.checking_single(text)
+            changes[key] = text
+        return self._apply(request, said, name, key, changes, append=append)
+
+    def _apply(
+        self,
+        request: Request,
+        said: bytes,
+        name: str,
+        key: int,
+        changes: dict[int, bytes],
+        *,
+        append: bool,
+    ) -> Answer:
         conditions = conditions_of(request.fields)
         phext = self._store.open(name)
         document = phext.document
@@ -213,7 +200,9 @@ class Api:
         if append:
             changes = {each: document.get(each) + piece for each, piece in changes.items()}
         self._store.apply(phext, changes)
-        return Answer(said % len(text), etag=etag(document.get(key)), after=phext.group, name=name)
+        return Answer(
+            said % len(request.text), etag=etag(document.get(key)), after=phext.group, name=name
+        )
 
     def _delete(self, request: Request) -> Answer:
         name = self._name(request)
@@ -289,7 +278,7 @@ class Api:
         name = self._name(request)
         self._store.check(name)
         listing = request.text
-        texts.check_utf8(listing)
+        yield from texts.checking_utf8(listing)
         client = yield from views.client_checksums(listing, self._reading)
         snapshot, group = yield from self._store.snapshot(name)
         difference = yield from views.delta(snapshot, client)
@@ -317,13 +306,13 @@ class Api:
             name=name,
         )
 
-    def _where(self, request: Request) -> Answer:
+    def _where(self, request: Request) -> Job[Answer]:
         self._store.check(self._name(request))
         text = request.text
-        texts.check_utf8(text)
+        yield from texts.checking_utf8(text)
         algorithm = "checksum" if request.query.raw(b"algo") == b"checksum" else "xor"
         limit = views.parse_limit(request.query.raw(b"limit"))
-        coordinate = views.infer_coordinate(text, algorithm, limit)
+        coordinate = yield from views.infer_coordinate(text, algorithm, limit)
         return Answer(
             f"Calculated coordinate {coordinate} for input"
             f" (algo={algorithm}, limit={limit}).".encode("ascii")
@@ -364,11 +353,6 @@ class Api:
             dumps(self._store.names(), ensure_ascii=False).encode("utf-8"),
             after=self._store.commits.newest,
         )
-
-
-def _type_of(filename: bytes) -> bytes | None:
-    _, dot, extension = filename.decode("utf-8", "replace").rpartition(".")
-    return CONTENT_TYPES.get(extension.lower()) if dot else None
 
 
 _READ = (b"GET", b"HEAD")

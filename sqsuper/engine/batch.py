@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqsuper.engine import texts
 from sqsuper.engine.conditions import etag
 from sqsuper.engine.errors import BadBatchError, BatchTooLargeError, EngineError
-from sqsuper.engine.store import Transaction
+from sqsuper.engine.transaction import Transaction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

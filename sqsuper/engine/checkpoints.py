@@ -4,7 +4,8 @@ A checkpoint of a phext, step by step, with the loop (L) free between them and t
 a thread (T):
 
 begin     L  a snapshot, and which groups of the journal it holds
-write     T  the temporary file, piece by piece, and its sync
+make      L  a piece of the text: in the thread it would hold the interpreter while the loop waits
+write     T  that piece to the temporary file; from the last one on make again; then the sync
 look      T  whether the file in place is still the one that we know
 target    L  recorded; the group with it, and so every write in the snapshot, is made durable
 place     T  rename, sync of the directory
@@ -13,19 +14,19 @@ end       L  recorded; old segments may go
 
 from __future__ import annotations
 
-import errno
-
 from sqsuper.engine.errors import EngineError, write_error
 from sqsuper.engine.journal.errors import PoisonedError
-from sqsuper.engine.store import MAX_VERSIONS, Unloaded
+from sqsuper.engine.loaded import Unloaded
+from sqsuper.engine.saving import Handed, Look, gathered
+from sqsuper.engine.store import MAX_VERSIONS
 from sqsuper.engine.turns import Gate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from sqsuper.engine.commits import Commits
-    from sqsuper.engine.directory import DataDirectory, PhextFile, Signature
+    from sqsuper.engine.directory import DataDirectory
     from sqsuper.engine.document import Snapshot
     from sqsuper.engine.journal.identity import Identity
     from sqsuper.engine.journal.jobs import Preparation, Removal
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from sqsuper.engine.worker import Worker
     from sqsuper.sockets import Loop
 
-# How much is written at a time.
-_WRITE_BYTES = 1 << 18
 # How soon what failed is tried again.
 RETRY_SECONDS = 1.0
 _COMPLAINT_SECONDS = 60.0
@@ -290,10 +289,14 @@ class Checkpoints:
 
     def _replace(self, phext: Phext, up_to: int, snapshot: Snapshot) -> Job[None]:
         journal, place = self._journal, phext.place
-        file = self._directory.replacement(place, _gathered(snapshot.pieces()))
+        handed = Handed()
+        file = self._directory.replacement(place, handed)
         try:
+            for piece in gathered(snapshot.pieces()):
+                handed.piece = piece
+                yield from self._worker.run(handed.giving(file.step))
             yield from self._worker.run(file.step)
-            look = _Look(self._directory, phext, file)
+            look = Look(self._directory, phext, file)
             yield from self._worker.run(look.run)
             if look.is_changed and not journal.is_ours(place, look.identity):
                 self._lose(phext, look.identity)
@@ -348,53 +351,6 @@ class Checkpoints:
         if self._complained is None or now - self._complained >= _COMPLAINT_SECONDS:
             self._complained = now
             self._log(line)
-
-
-class _Look:
-    """Whether the file in place is still the one that a phext was read from. For a thread.
-
-    `run` sets `is_changed`, and then `identity`, of the file that is there; `place` sets
-    `placed`, the new file's signature.
-    """
-
-    __slots__ = ("_directory", "_file", "_found", "_phext", "identity", "is_changed", "placed")
-
-    def __init__(self, directory: DataDirectory, phext: Phext, file: PhextFile) -> None:
-        self._directory = directory
-        self._phext = phext
-        self._file = file
-        self._found: Signature | None = None
-        self.identity: Identity = None
-        self.is_changed = False
-        self.placed: Signature | None = None
-
-    def run(self) -> None:
-        self._found = found = self._file.replaced()
-        # Where there is none any more, what we have is put back: nothing is lost by that.
-        self.is_changed = found is not None and found != self._phext.signature
-        if self.is_changed:
-            phext = self._phext
-            self.identity, self._found = self._directory.identity(phext.name, phext.place)
-
-    def place(self) -> None:
-        if self._file.replaced() != self._found:
-            raise OSError(errno.EBUSY, "the file is being changed by someone else")
-        self.placed = self._file.place()
-
-
-def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join pieces to larger ones: each write gives the interpreter away and back."""
-    gathered: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        gathered.append(piece)
-        size += len(piece)
-        if size >= _WRITE_BYTES:
-            yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
-            gathered.clear()
-            size = 0
-    if gathered:
-        yield b"".join(gathered)
 
 
 def _shown(place: bytes) -> str:

@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sqsuper.engine.journal.writer import Group, Journal
+    from sqsuper.engine.journal.group import Group
+    from sqsuper.engine.journal.writer import Journal
     from sqsuper.engine.worker import Worker
     from sqsuper.sockets import Loop
 

@@ -17,23 +17,20 @@ from sqsuper.engine.errors import (
     ReadError,
     write_error,
 )
+from sqsuper.engine.files import File, OpenFile, Parent, PhextFile, signature
 from sqsuper.engine.journal import conflict
-from sqsuper.engine.journal.checkpoint import Replacement
 from sqsuper.engine.journal.identity import identity_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
+    from sqsuper.engine.files import Signature
     from sqsuper.engine.journal.identity import Identity
 
-    # device, inode, size, time of change: differ when a file is another one or was changed
-    Signature = tuple[int, int, int, int]
-
 LOCK_SECONDS = 5.0
-_LOCK_PAUSE = 0.05
+_LOCK_PAUSE = 0.005
 _READ_BYTES = 1 << 20
-_STREAM_BYTES = 1 << 16
 _SUFFIX = names.SUFFIX.encode()
 # Side files of ours: no phext's name begins with a dot.
 _SIDE_PREFIX = b".sqsuper-"
@@ -42,16 +39,6 @@ _SIDE_SUFFIX = b".tmp"
 _NOT_CHARGED = (".sqsuper-", ".journal-")
 # What opening says of something that is no regular file.
 _NOT_A_FILE = frozenset({errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR})
-
-
-class File:
-    """What was read: the bytes, and the signature of the file that held them."""
-
-    __slots__ = ("data", "signature")
-
-    def __init__(self, data: bytes, signature: Signature) -> None:
-        self.data = data
-        self.signature = signature
 
 
 class DataDirectory:
@@ -77,10 +64,11 @@ class DataDirectory:
         seconds: float = LOCK_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        waits: Callable[[], None] | None = None,
     ) -> None:
         """Keep every other engine out, waiting up to `seconds` for the one before us.
 
-        Then removes side files that a killed engine left. Raises LockedError, naming the
+        `waits` is called once if there is one before us. Raises LockedError, naming the
         holder's process where the system tells it; DirectoryError.
         """
         deadline = clock() + seconds
@@ -91,10 +79,12 @@ class DataDirectory:
             except BlockingIOError:
                 if clock() >= deadline:
                     raise LockedError(self._path, self._holder()) from None
+                if waits is not None:
+                    waits()
+                    waits = None
                 sleep(_LOCK_PAUSE)
             except OSError as error:
                 raise DirectoryError(f"data directory {self._path}: {_why(error)}") from None
-        self._sweep()
 
     def close(self) -> None:
         """Close the directory, and so unlock it. Idempotent."""
@@ -134,7 +124,7 @@ class DataDirectory:
         folds case and spells the file's name otherwise; ReadError.
         """
         try:
-            with _Parent(self, place) as (directory, filename):
+            with Parent(self._disk, self._fd, place) as (directory, filename):
                 fd = self._disk.open_read(filename, directory)
                 try:
                     status = self._disk.fstat(fd)
@@ -154,7 +144,7 @@ class DataDirectory:
     def open(self, place: bytes, expected: Signature) -> OpenFile | None:
         """Open a file to send it, or return None if its signature is not `expected`."""
         try:
-            with _Parent(self, place) as (directory, filename):
+            with Parent(self._disk, self._fd, place) as (directory, filename):
                 fd = self._disk.open_read(filename, directory)
         except OSError:
             return None
@@ -168,7 +158,7 @@ class DataDirectory:
     def signature(self, place: bytes) -> Signature | None:
         """Return the signature of the file at a place, or None if it cannot be had."""
         try:
-            with _Parent(self, place) as (directory, filename):
+            with Parent(self._disk, self._fd, place) as (directory, filename):
                 return signature(self._disk.lstat(filename, directory))
         except OSError:
             return None
@@ -188,7 +178,7 @@ class DataDirectory:
 
     def replacement(self, place: bytes, pieces: Iterable[bytes]) -> PhextFile:
         """Return what will replace the file at a place by `pieces`. Raises OSError."""
-        return PhextFile(self, self._disk, place, self._side_name(), pieces)
+        return PhextFile(self._disk, self._fd, place, self._side_name(), pieces)
 
     def keep_conflict(self, name: str, place: bytes, texts: Mapping[int, bytes]) -> str | None:
         """Keep scrolls beside the file at a place, durably, and return the new file's name.
@@ -196,7 +186,7 @@ class DataDirectory:
         None: there is no text to keep. Raises NoSpaceError, WriteError.
         """
         try:
-            with _Parent(self, place) as (directory, filename):
+            with Parent(self._disk, self._fd, place) as (directory, filename):
                 kept = conflict.save(
                     self._disk, directory, filename, self._side_name(), texts, now=time.time()
                 )
@@ -260,7 +250,7 @@ class DataDirectory:
             return False
 
     def _is_file(self, place: bytes) -> bool:
-        with _Parent(self, place) as (directory, filename):
+        with Parent(self._disk, self._fd, place) as (directory, filename):
             return stat.S_ISREG(self._disk.lstat(filename, directory).st_mode)
 
     def _read_all(self, fd: int, size: int) -> bytes:
@@ -287,7 +277,8 @@ class DataDirectory:
         self._counter += 1
         return b"%b%x-%x%b" % (_SIDE_PREFIX, os.getpid(), self._counter, _SIDE_SUFFIX)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Remove side files that a killed engine left; the directory is locked."""
         with suppress(OSError):
             for entry in list(self._disk.scan(self._fd)):
                 name = os.fsencode(entry.name)
@@ -306,126 +297,6 @@ class DataDirectory:
         except (OSError, ValueError, IndexError):
             pass
         return None
-
-    def _open_parent(self, place: bytes) -> tuple[list[int], int, bytes]:
-        *parts, filename = place.split(b"/")
-        opened: list[int] = []
-        directory = self._fd
-        try:
-            for part in parts:
-                directory = self._disk.open_directory(part, directory)
-                opened.append(directory)
-        except BaseException:
-            self._close_all(opened)
-            raise
-        return opened, directory, filename
-
-    def _close_all(self, opened: list[int]) -> None:
-        for fd in opened:
-            self._disk.close(fd)
-
-
-class _Parent:
-    """The open directory that holds a place, and the file's name in it."""
-
-    __slots__ = ("_directory", "_opened", "_place")
-
-    def __init__(self, directory: DataDirectory, place: bytes) -> None:
-        self._directory = directory
-        self._place = place
-        self._opened: list[int] = []
-
-    def __enter__(self) -> tuple[int, bytes]:
-        self._opened, directory, filename = self._directory._open_parent(self._place)
-        return directory, filename
-
-    def __exit__(self, *_error: object) -> None:
-        opened, self._opened = self._opened, []
-        self._directory._close_all(opened)
-
-
-class PhextFile:
-    """A phext file's next contents: `step` until it says no, `place`, and `close` in any case.
-
-    Its methods are for any one thread at a time; all but `close` raise OSError.
-    """
-
-    __slots__ = ("_disk", "_fd", "_filename", "_replacement", "_temporary", "_under")
-
-    def __init__(
-        self,
-        directory: DataDirectory,
-        disk: Disk,
-        place: bytes,
-        temporary: bytes,
-        pieces: Iterable[bytes],
-    ) -> None:
-        self._disk = disk
-        self._temporary = temporary
-        self._under = _Parent(directory, place)
-        self._fd, self._filename = self._under.__enter__()
-        self._replacement = Replacement(disk, self._fd, self._filename, temporary, pieces)
-
-    @property
-    def identity(self) -> Identity:
-        """Of what was written, once `step` has said no."""
-        return self._replacement.identity
-
-    def step(self) -> bool:
-        """Write one piece; at the end make the file durable and return False."""
-        return self._replacement.step()
-
-    def replaced(self) -> Signature | None:
-        """Return the signature of the file that is in place now, None where there is none."""
-        try:
-            return signature(self._disk.lstat(self._filename, self._fd))
-        except FileNotFoundError:
-            return None
-
-    def place(self) -> Signature:
-        """Rename the file into place; return its signature when that is durable."""
-        made = signature(self._disk.lstat(self._temporary, self._fd))
-        self._replacement.place()
-        return made
-
-    def close(self) -> None:
-        """Remove what is not in place and close everything. Idempotent."""
-        self._replacement.abandon()
-        self._under.__exit__()
-
-
-class OpenFile:
-    """An open file's bytes, one after the other. It is open until it is dropped."""
-
-    __slots__ = ("_disk", "fd", "position")
-
-    def __init__(self, disk: Disk, fd: int) -> None:
-        self._disk = disk
-        self.fd = fd
-        self.position = 0
-
-    def read(self) -> bytes:
-        """Return the next piece; empty at the end. Raises OSError."""
-        piece = self._disk.pread(self.fd, _STREAM_BYTES, self.position)
-        self.position += len(piece)
-        return piece
-
-    def read_all(self) -> bytes:
-        """Return all that is left. Raises OSError."""
-        pieces = []
-        while piece := self.read():
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    def __del__(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            self._disk.close(fd)
-
-
-def signature(status: os.stat_result) -> Signature:
-    """Return what tells a file's states apart."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _why(error: OSError) -> str:

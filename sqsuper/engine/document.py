@@ -63,12 +63,10 @@ class Snapshot:
             yield from zip(keys, texts, strict=True)
 
     def pieces(self) -> Iterator[bytes]:
-        """Iterate over the canonical form, about a block a piece."""
+        """Iterate over the canonical form, about a block a piece; large texts are not copied."""
         before = phext.ORIGIN
         for keys, texts in self.blocks():
-            if phext.is_run(keys[0], keys[-1], len(keys)) and (
-                len(texts) == 1 or sum(map(len, texts)) <= _PIECE_BYTES
-            ):
+            if phext.is_run(keys[0], keys[-1], len(keys)) and sum(map(len, texts)) <= _PIECE_BYTES:
                 yield phext.delimiters_between(before, keys[0]) + phext.SCROLL_BREAK.join(texts)
             else:
                 yield from phext.write_pieces(zip(keys, texts, strict=True), before)
@@ -190,7 +188,7 @@ class Document:
         if block < 0:
             return b""
         keys = self._keys[block]
-        index = bisect_left(keys, key)
+        index = _place(keys, self._firsts[block], key)
         return self._texts[block][index] if index < len(keys) and keys[index] == key else b""
 
     def snapshot(self) -> Snapshot:
@@ -227,7 +225,7 @@ class Document:
                 self.length = phext.distance(phext.ORIGIN, key) + len(text)
             return b""
         keys = self._keys[block]
-        index = bisect_left(keys, key)
+        index = _place(keys, self._firsts[block], key)
         if index < len(keys) and keys[index] == key:
             texts = self._own(self._texts, block)
             old = texts[index]
@@ -290,6 +288,19 @@ class Document:
             self._firsts[block : block + 1] = [keys[0], keys[BLOCK]]
         else:
             self._firsts[block] = keys[0]
+
+
+def _place(keys: list[int], first: int, key: int) -> int:
+    """Return where `key` stands in a block that begins with `first`, or would."""
+    # Scrolls mostly follow each other: where that is so from the first, or up to the last, one
+    # look finds it, and other keys are left out of the processor's cache.
+    index = key - first
+    if 0 <= index < len(keys) and keys[index] == key:
+        return index
+    index = len(keys) - 1 - (keys[-1] - key)
+    if 0 <= index < len(keys) and keys[index] == key:
+        return index
+    return bisect_left(keys, key)
 
 
 def _length(before: int, keys: list[int], texts: list[bytes]) -> int:

@@ -15,42 +15,31 @@ CLOSED   the end
 
 from __future__ import annotations
 
-import os
-
 from sqsuper.engine.admission import admit, render_error
-from sqsuper.engine.answer import Answer, failure
-from sqsuper.engine.api import Request
-from sqsuper.engine.errors import EngineError, write_error
+from sqsuper.engine.making import Making
+from sqsuper.engine.receiving import Receiving
+from sqsuper.engine.sending import Sending, whole
 from sqsuper.http1 import answers
-from sqsuper.http1.body import ChunkedBody, LengthBody
 from sqsuper.http1.errors import FramingError
-from sqsuper.http1.limits import BodyPace
 from sqsuper.http1.reader import RequestReader
 from sqsuper.sockets import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
 
-    from sqsuper.engine.directory import OpenFile
+    from sqsuper.engine.answer import Answer
     from sqsuper.engine.service import Service
-    from sqsuper.engine.turns import Job
     from sqsuper.http1.head import RequestHead
 
 HEAD, BODY, WORK, ANSWER, LINGER, CLOSED = range(6)
 
 # Requests before other connections have their turn.
 _TURN_REQUESTS = 8
-# Pieces of work that are done at once: most documents need no more.
-_FIRST_PIECES = 4
 # Bodies up to this are sent together with their head.
 _JOIN_BYTES = 65_536
 # More than this unread behind a request that waits is left to the kernel.
 _BEHIND_BYTES = 65_536
-# Of a file, at a time.
-_FILE_BYTES = 1 << 20
-_SENDFILE = hasattr(os, "sendfile")
 
 
 class Exchange:
@@ -58,27 +47,20 @@ class Exchange:
 
     __slots__ = (
         "_advancing",
-        "_body",
         "_closing",
         "_connection",
-        "_content",
         "_ended",
-        "_file",
         "_head",
-        "_job",
         "_later",
-        "_left",
         "_lingered",
-        "_number",
-        "_pace",
-        "_pieces",
+        "_making",
         "_reader",
+        "_receiving",
+        "_sending",
         "_served",
         "_service",
         "_since",
         "_state",
-        "_streaming",
-        "_waiting",
         "address",
     )
 
@@ -92,11 +74,10 @@ class Exchange:
         self.address = address
         limits = service.limits
         self._service = service
-        self._number = number
         self._reader = RequestReader(
             limits.max_head_bytes,
             limits.max_body_bytes,
-            service.known.heads,
+            service.known,
             limits.max_field_lines,
         )
         self._state = HEAD
@@ -106,18 +87,11 @@ class Exchange:
         self._ended = False
         self._later = False
         self._advancing = False
-        self._left = 0
         self._lingered = 0
         self._head: RequestHead | None = None
-        self._body: LengthBody | ChunkedBody | None = None
-        self._content: list[bytes] = []
-        self._pace: BodyPace | None = None
-        self._pieces: Iterator[bytes] | None = None
-        self._file: OpenFile | None = None
-        self._job: Job[Answer] | None = None
-        # The answer that waits until it is durable
-        self._waiting: Answer | None = None
-        self._streaming = False
+        self._receiving: Receiving | None = None
+        self._making = Making(service, number, self._give)
+        self._sending: Sending | None = None
         self._connection = Connection(service.loop, sock, self)
 
     @property
@@ -125,17 +99,39 @@ class Exchange:
         """Whether no byte of a request is here and no answer under way."""
         return self._state == HEAD and not self._reader.started
 
+    @property
+    def working(self) -> bool:
+        """Whether a request is under way whose head was taken."""
+        return self._state in (BODY, WORK, ANSWER)
+
+    def relimit(self) -> None:
+        """Hold the next heads to the service's limits of now; times are looked up anyway."""
+        limits = self._service.limits
+        self._reader.limit(limits.max_head_bytes, limits.max_body_bytes)
+
     def received(self, data: bytes) -> None:
         """Take bytes from the client."""
+        self._service.bytes += len(data)
         if self._state == LINGER:
             self._lingered += len(data)
             if self._lingered > answers.LINGER_BYTES:
                 self._connection.close()
             return
         if self._state == HEAD and not self._reader.started:
-            self._since = self._service.loop.now
-        if self._pace is not None:
-            self._pace.received(self._service.loop.now, len(data))
+            service = self._service
+            self._since = service.loop.now
+            if not self._closing and not service.stopping:
+                known = service.repeats.answer(data)
+                if known is not None:
+                    self._served = True
+                    service.requests += 1
+                    service.bytes += len(known)
+                    self._connection.send(known)
+                    if self._connection.pending:
+                        self._state = ANSWER
+                    return
+        if self._receiving is not None:
+            self._receiving.received(self._service.loop.now, len(data))
         self._reader.buffer += data
         if self._state in (HEAD, BODY):
             self._advance()
@@ -152,22 +148,18 @@ class Exchange:
         """Go on with an answer, or with the next request."""
         if self._state != ANSWER:
             return
-        if (self._pieces is not None or self._file is not None) and not self._streaming:
-            # There is room now: the first piece waits for nobody.
-            self._streaming = True
-            if self._stream():
-                self._service.turns.add(self._stream)
-            return
-        self._next()
+        if self._sending is not None and not self._sending.over:
+            self._sending.drained()
+        else:
+            self._next()
 
     def lost(self, _error: OSError | None) -> None:
         """Learn that the connection is gone."""
         self._state = CLOSED
-        self._pieces = self._file = self._waiting = None
-        self._content = []
-        job, self._job = self._job, None
-        if job is not None:
-            job.close()
+        self._receiving = None
+        self._making.drop()
+        if self._sending is not None:
+            self._sending.drop()
         self._service.closed(self)
 
     def stop(self) -> None:
@@ -195,7 +187,7 @@ class Exchange:
             ):
                 self._connection.close()
         elif self._state == BODY:
-            if self._pace is not None and self._pace.overdue(now):
+            if self._receiving is not None and self._receiving.overdue(now):
                 self._refuse(FramingError(408, "timeout", "the body comes too slowly"))
         elif self._state == ANSWER:
             if self._connection.blocked and _over(
@@ -275,102 +267,30 @@ class Exchange:
 
     def _expect_body(self, head: RequestHead) -> None:
         if not head.has_body:
-            self._answer(head, b"")
+            self._answer(head, [])
             return
-        limits = self._service.limits
-        if head.chunked:
-            self._body = ChunkedBody(
-                limits.max_body_bytes, limits.max_head_bytes, head.connection_names
-            )
-        else:
-            self._body = LengthBody(head.content_length or 0)
-        if limits.body_timeout is not None:
-            now = self._service.loop.now
-            self._pace = BodyPace(
-                now,
-                pause=limits.body_timeout,
-                rate=limits.body_rate,
-                grace=limits.head_timeout or limits.body_timeout,
-            )
-            self._pace.received(now, len(self._reader.buffer))
+        service = self._service
+        self._receiving = Receiving(
+            head, service.limits, service.loop.now, len(self._reader.buffer)
+        )
         self._state = BODY
         if head.expects_continue:
             self._connection.send(answers.CONTINUE)
 
     def _read_body(self) -> bool:
         """Take what is here of a body and answer if it is whole. False: bytes are missing."""
-        body, head = self._body, self._head
-        if body is None or head is None:
+        receiving, head = self._receiving, self._head
+        if receiving is None or head is None:
             return True
-        content = body.take(self._reader.buffer)
-        if content:
-            self._content.append(content)
-        if not body.done:
+        if not receiving.take(self._reader.buffer):
             return False
-        content = b"".join(self._content)
-        self._content.clear()
-        self._body = self._pace = None
-        self._answer(head, content)
+        self._receiving = None
+        self._answer(head, receiving.pieces)
         return True
 
-    def _answer(self, head: RequestHead, content: bytes) -> None:
-        request = Request(head.method, head.target, content, self._number, head.fields)
+    def _answer(self, head: RequestHead, pieces: list[bytes]) -> None:
         self._state = WORK
-        try:
-            answer = self._service.api.answer(request)
-        except Exception as error:
-            answer = self._fault(error)
-        if isinstance(answer, Answer):
-            self._made(answer)
-            return
-        self._job = answer
-        for _ in range(_FIRST_PIECES):
-            if not self._work():
-                return
-        self._service.turns.add(self._work)
-
-    def _fault(self, error: Exception) -> Answer:
-        # A fault of ours: told to nobody but the log.
-        self._service.report(error)
-        return failure(EngineError("internal error"))
-
-    def _work(self) -> bool:
-        """Do a piece of the answer. False: it is made, or waits for something."""
-        job = self._job
-        if job is None:
-            return False
-        try:
-            gate = next(job)
-        except StopIteration as end:
-            answer: Answer = end.value
-        except Exception as error:
-            answer = self._fault(error)
-        else:
-            if gate is None:
-                return True
-            gate.wait(self._go_on)
-            return False
-        self._job = None
-        self._made(answer)
-        return False
-
-    def _go_on(self) -> None:
-        if self._job is not None:
-            self._service.turns.add(self._work)
-
-    def _made(self, answer: Answer) -> None:
-        """Give an answer once all that it shows is durable."""
-        if answer.after:
-            self._waiting = answer
-            self._service.commits.wait(answer.after, self._durable)
-        else:
-            self._give(answer)
-
-    def _durable(self, error: BaseException | None) -> None:
-        answer, self._waiting = self._waiting, None
-        if answer is None:
-            return
-        self._give(answer if error is None else failure(write_error(answer.name, error)))
+        self._making.begin(head, pieces)
 
     def _give(self, answer: Answer) -> None:
         head = self._head
@@ -380,6 +300,8 @@ class Exchange:
         if answer.error is not None:
             self._deliver(render_error(answer.error, head, connection), close)
             return
+        if not close:
+            self._service.repeats.keep(head, answer)
         start = answer.head(connection)
         self._deliver(start, close, None if head.method == b"HEAD" else answer)
 
@@ -389,6 +311,9 @@ class Exchange:
     def _deliver(self, start: bytes, close: bool, answer: Answer | None = None) -> None:
         """Send an answer: `start`, then what `answer` holds; then go on, or end."""
         connection = self._connection
+        service = self._service
+        service.requests += 1
+        service.bytes += len(start)
         self._head = None
         self._served = True
         self._closing = close
@@ -396,19 +321,20 @@ class Exchange:
         if answer is None or not answer.length:
             connection.send(start)
         elif answer.file is not None or answer.pieces is not None:
-            self._left = answer.length
             if answer.length > _JOIN_BYTES:
                 connection.send(start)
-                self._file, self._pieces = answer.file, answer.pieces
+                self._sending = Sending(service, connection, answer, self._next)
             else:
-                body = _whole(answer)
-                self._left -= len(body)
+                body = whole(answer)
+                service.bytes += len(body)
                 connection.send(start + body)
-                if self._left:
+                if len(body) != answer.length:
                     connection.abort()
         elif answer.length <= _JOIN_BYTES:
+            service.bytes += answer.length
             connection.send(start + answer.body)
         else:
+            service.bytes += answer.length
             connection.send(start)
             connection.send(memoryview(answer.body))
         if self._advancing:
@@ -421,66 +347,16 @@ class Exchange:
         connection = self._connection
         if connection.closed or connection.pending:
             return
-        if self._pieces is not None or self._file is not None:
-            if not self._streaming:
-                self._streaming = True
-                self._service.turns.add(self._stream)
-            return
+        if self._sending is not None:
+            if not self._sending.over:
+                self._sending.go_on()
+                return
+            self._sending = None
         self._since = self._service.loop.now
         if self._closing:
             self._linger()
             return
         self._state = HEAD
-
-    def _stream(self) -> bool:
-        """Send a piece. False: the kernel is full, or there are no more."""
-        connection = self._connection
-        if connection.closed:
-            self._streaming = False
-            return False
-        sent = self._send_file() if self._file is not None else self._send_piece()
-        if connection.closed:
-            self._streaming = False
-            return False
-        if sent is None:
-            # Told by `drained`
-            self._streaming = False
-            return False
-        self._left -= sent
-        if self._left < 0 or (not sent and self._left):
-            # Less than was announced, as when a file shrank, or more: no filling, no cutting.
-            connection.abort()
-        elif self._left:
-            if not connection.pending:
-                return True
-        else:
-            # Dropped now: they hold a version of the document, or a descriptor.
-            self._pieces = self._file = None
-        self._streaming = False
-        if not connection.closed:
-            self._next()
-        return False
-
-    def _send_piece(self) -> int:
-        piece = b"" if self._pieces is None else next(self._pieces, b"")
-        if piece and len(piece) <= self._left:
-            self._connection.send(piece)
-        return len(piece)
-
-    def _send_file(self) -> int | None:
-        file = self._file
-        assert file is not None
-        try:
-            if not _SENDFILE:
-                piece = file.read()[: self._left]
-                self._connection.send(piece)
-                return len(piece)
-            count = min(self._left, _FILE_BYTES)
-            sent = self._connection.send_file(file.fd, file.position, count)
-        except OSError:
-            return 0
-        file.position += sent or 0
-        return sent
 
     def _next(self) -> None:
         self._flow()
@@ -495,8 +371,7 @@ class Exchange:
         head = self._head
         method = self._reader.method() if head is None else head.method
         target = self._reader.target() if head is None else head.target
-        self._content.clear()
-        self._body = self._pace = None
+        self._receiving = None
         self._deliver(
             answers.error(
                 error.status,
@@ -518,15 +393,6 @@ class Exchange:
             self._connection.close()
         else:
             self._connection.half_close()
-
-
-def _whole(answer: Answer) -> bytes:
-    if answer.file is None:
-        return b"" if answer.pieces is None else b"".join(answer.pieces)
-    try:
-        return answer.file.read_all()
-    except OSError:
-        return b""
 
 
 def _over(elapsed: float, limit: float | None) -> bool:

@@ -19,6 +19,10 @@ class Guesses:
         self._limit = limit
         self._times: dict[str, list[float]] = {}
 
+    def allow(self, limit: int) -> None:
+        """Allow so many from now on."""
+        self._limit = limit
+
     def wrong(self, address: str, now: float) -> int | None:
         """Count one at `now` (seconds). Return None, or, past the limit, whole seconds to wait."""
         times = [time for time in self._times.pop(address, ()) if time > now - WINDOW_SECONDS]

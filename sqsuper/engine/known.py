@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 from sqsuper.http1.credentials import candidates, digest, is_token
 from sqsuper.http1.head import RequestHead
 from sqsuper.http1.repeating import repeating_lines
 
-MAX_ENTRIES = 256
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sqsuper.http1.head import Field
+
+MAX_ENTRIES = 1024
+# Lines that may be one more with the request's number, which is not counted here.
+_MOST_LINES = 64
+_ID = b"x-request-id"
+# The gateway's spelling of it, wherever it stands.
+_ID_LINE = re.compile(rb"(?:^|(?<=\r\n))X-Request-ID: [!-~]{1,128}\r\n")
 
 
 class KnownHead(RequestHead):
-    """A head whose field lines admitted one before. `digest`: of its one token."""
+    """A head whose field lines admitted one before.
 
-    __slots__ = ("digest",)
+    `digest`: of its one token. `block`: the lines as they came, less the request's number.
+    """
 
+    __slots__ = ("block", "digest")
+
+    block: bytes
     digest: bytes
 
     def again(self, method: bytes, target: bytes) -> KnownHead:
@@ -28,6 +43,7 @@ class KnownHead(RequestHead):
         other.expects_continue = False
         other.keep_alive = True
         other.connection_names = self.connection_names
+        other.block = self.block
         other.digest = self.digest
         return other
 
@@ -35,25 +51,55 @@ class KnownHead(RequestHead):
 class KnownHeads:
     """Admitted heads by their field lines: at most `MAX_ENTRIES`, the oldest goes first.
 
-    Whether the token is still known and valid is asked again each time.
+    A request's number (X-Request-ID), which differs each time and means nothing here, is no
+    part of them. Whether the token is still known and valid is asked again each time.
     """
 
-    __slots__ = ("heads",)
+    __slots__ = ("_heads",)
 
     def __init__(self) -> None:
-        self.heads: dict[bytes, RequestHead] = {}
+        self._heads: dict[bytes, KnownHead] = {}
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def forget(self) -> None:
+        """Begin anew: what is admitted may have changed."""
+        self._heads.clear()
+
+    def get(self, block: bytes) -> KnownHead | None:
+        """Return the head that had these lines, or None."""
+        known = self._heads.get(block)
+        if known is None:
+            line = _ID_LINE.search(block)
+            if line is not None:
+                known = self._heads.get(block[: line.start()] + block[line.end() :])
+        return known
 
     def keep(self, head: RequestHead) -> None:
         """Remember, if that is safe and worth it, the lines of a head that was admitted."""
-        block = repeating_lines(head)
-        tokens = [] if block is None else candidates(head.fields)
+        if len(head.fields) > _MOST_LINES:
+            return
+        same = head.again(head.method, head.target)
+        same.fields = _without_id(head.fields)
+        block = repeating_lines(same)
+        tokens = [] if block is None else candidates(same.fields)
         if block is None or len(tokens) != 1 or not is_token(tokens[0]):
             return
         known = KnownHead()
-        known.fields = head.fields
+        known.fields = same.fields
         known.content_length = head.content_length
         known.connection_names = head.connection_names
+        known.block = block
         known.digest = digest(tokens[0])
-        if len(self.heads) >= MAX_ENTRIES:
-            del self.heads[next(iter(self.heads))]
-        self.heads[block] = known
+        if len(self._heads) >= MAX_ENTRIES:
+            del self._heads[next(iter(self._heads))]
+        self._heads[block] = known
+
+
+def _without_id(fields: list[Field]) -> list[Field]:
+    # The first that `get` would leave out, and no other.
+    for index, (name, _value, line) in enumerate(fields):
+        if name == _ID and _ID_LINE.fullmatch(line):
+            return fields[:index] + fields[index + 1 :]
+    return fields

@@ -1,12 +1,21 @@
-"""A phext in memory and the file that it stands for."""
+"""A phext in memory and the file that it stands for; which of them are in memory."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sqsuper.engine.directory import Signature
     from sqsuper.engine.document import Document
+    from sqsuper.engine.files import Signature
     from sqsuper.engine.journal.identity import Identity
+
+
+class Unloaded(Exception):  # noqa: N818  # a finding: whoever meets it loads and tries again
+    """A phext that cannot be used before a `loading` of it is done."""
+
+    def __init__(self, name: str, place: bytes) -> None:
+        super().__init__(name)
+        self.name = name
+        self.place = place
 
 
 class Phext:
@@ -88,3 +97,52 @@ class Phext:
         if self.since is None:
             self.since = now
         self.last = now
+
+
+class Residents:
+    """The phexts in memory, by name and by place, in order of use."""
+
+    __slots__ = ("_by_name", "_by_place")
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Phext] = {}
+        # The least recently used one comes first.
+        self._by_place: dict[bytes, Phext] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_place)
+
+    def all(self) -> list[Phext]:
+        """Return all, the least recently used first."""
+        return list(self._by_place.values())
+
+    def has(self, name: str) -> bool:
+        """Whether one was opened by this name."""
+        return name in self._by_name
+
+    def named(self, name: str) -> Phext | None:
+        """Return the one that was opened by this name before: it is in use now."""
+        phext = self._by_name.get(name)
+        if phext is not None:
+            self._by_place[phext.place] = self._by_place.pop(phext.place)
+        return phext
+
+    def at(self, place: bytes) -> Phext | None:
+        """Return the one at a place."""
+        return self._by_place.get(place)
+
+    def add(self, phext: Phext, name: str | None) -> bool:
+        """Keep one, under a name that it was opened by if there is one; return if it is new."""
+        if name is not None:
+            phext.names.add(name)
+            self._by_name[name] = phext
+        fresh = self._by_place.pop(phext.place, None) is None
+        self._by_place[phext.place] = phext
+        return fresh
+
+    def drop(self, phext: Phext) -> None:
+        """Keep one no longer."""
+        self._by_place.pop(phext.place, None)
+        for name in phext.names:
+            self._by_name.pop(name, None)
+        phext.names.clear()

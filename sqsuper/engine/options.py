@@ -35,8 +35,11 @@ options:
 for a supervisor:
   --listen-fd FD                a listening socket to serve on instead of PORT (repeatable)
   --control-fd FD               JSON lines: first {"key": ..., "tokens": [...]}, later
-                                {"tokens": [...]}; its end ends the engine
+                                {"tokens": [...]} or {"options": ["--quota-mb", "5", ...]};
+                                its end ends the engine
   --report-fd FD                JSON lines of ours: {"event": "ready"} and others
+  --lock-seconds SECONDS        wait so long for the engine that has the data directory now
+                                (5); {"event": "standby"} says that there is one
 """
 
 MIB = 1 << 20
@@ -62,6 +65,7 @@ class Options:
         "key",
         "lenient",
         "listen_fds",
+        "lock_seconds",
         "max_body_bytes",
         "max_connections",
         "max_connections_per_address",
@@ -84,6 +88,7 @@ class Options:
         self.name = "sqsuper"
         self.lenient = False
         self.listen_fds: list[int] = []
+        self.lock_seconds = 5.0
         self.control_fd: int | None = None
         self.report_fd: int | None = None
         self.max_head_bytes = 65_536
@@ -128,6 +133,7 @@ _SECONDS = {
     "--idle-timeout": "idle_timeout",
     "--body-timeout": "body_timeout",
     "--send-timeout": "send_timeout",
+    "--lock-seconds": "lock_seconds",
     "--stop-seconds": "stop_seconds",
 }
 _TEXTS = {"--key": "key", "--data-dir": "data_dir", "--name": "name"}
@@ -151,6 +157,20 @@ def parse(arguments: list[str]) -> Options:
             value = rest.pop()
         _set(options, option, value)
     _check(options)
+    return options
+
+
+def parse_live(words: list[str]) -> Options:
+    """Read what an engine that runs can be told anew: all of it, what is missing is as ever.
+
+    Looked at are sizes, times, numbers and `--coordinates` alone. Raises UsageError.
+    """
+    options = Options()
+    if len(words) % 2:
+        raise UsageError("an option is without its value")
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        _set(options, option, value)
+    _check_counts(options)
     return options
 
 
@@ -183,6 +203,10 @@ def _check(options: Options) -> None:
         len(options.key) <= 512 and all("\x21" <= char <= "\x7e" for char in options.key)
     ):
         raise UsageError("the key must be 1 to 512 visible ASCII characters without blanks")
+    _check_counts(options)
+
+
+def _check_counts(options: Options) -> None:
     if 0 in (options.max_loaded, options.max_connections, options.max_connections_per_address):
         raise UsageError("--max-loaded and --max-connections... must be at least 1")
 

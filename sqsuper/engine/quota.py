@@ -30,6 +30,11 @@ class Quota:
         self._usage = 0
         self._at: float | None = None
 
+    @property
+    def usage(self) -> int | None:
+        """Bytes as last measured and counted since, or None as long as they were not measured."""
+        return None if self._at is None else self._usage
+
     def check(self, name: str, growth: int, measured: int) -> None:
         """Raise OverQuotaError if the data, which has grown by `growth` in memory, is too much.
 

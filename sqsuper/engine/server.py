@@ -64,6 +64,7 @@ class Server:
         self._log = _print_line if log is None else log
         self._listeners: list[Listener] = []
         self._services: list[Service] = []
+        self._own: list[Service] = []
         self._exchanges: set[Exchange] = set()
         self._count = 0
         self._exhausted_at: float | None = None
@@ -82,6 +83,21 @@ class Server:
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._exchanges)
+
+    @property
+    def inflight(self) -> int:
+        """How many requests are being worked on."""
+        return sum(exchange.working for exchange in self._exchanges)
+
+    @property
+    def own_requests(self) -> int:
+        """How many requests were answered but the gateway's."""
+        return sum(service.requests for service in self._own)
+
+    @property
+    def own_bytes(self) -> int:
+        """How many bytes moved, both ways, but the gateway's."""
+        return sum(service.bytes for service in self._own)
 
     def serve(self, sock: socket.socket, keyring: Keyring) -> None:
         """Accept on `sock`, which listens already.
@@ -103,6 +119,8 @@ class Server:
             guesses=self._guesses,
         )
         self._services.append(service)
+        if not unix:
+            self._own.append(service)
 
         def accepted(connected: socket.socket) -> None:
             address = None
@@ -116,6 +134,24 @@ class Server:
             self._accepted(connected, service, address)
 
         self._listeners.append(Listener(self._loop, sock, accepted, self._exhausted))
+
+    def adjust(
+        self,
+        limits: Limits,
+        *,
+        max_connections: int,
+        max_connections_per_address: int | None,
+        wrong_tokens_per_minute: int,
+    ) -> None:
+        """Go on with other limits, on open connections too."""
+        self._limits = limits
+        self._max_connections = max_connections
+        self._max_per_address = max_connections_per_address
+        self._guesses.allow(wrong_tokens_per_minute)
+        for service in self._services:
+            service.adjust(limits if service in self._own else limits.behind_gateway())
+        for exchange in self._exchanges:
+            exchange.relimit()
 
     def stop(self, stopped: Callable[[], None], grace: float) -> None:
         """Accept nothing more, let requests under way end, then call `stopped` once.

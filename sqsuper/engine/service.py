@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqsuper.engine.guesses import Guesses
 from sqsuper.engine.known import KnownHeads
+from sqsuper.engine.repeats import Repeats
 from sqsuper.http1.progress import MAX_FIELD_LINES
 
 TYPE_CHECKING = False
@@ -78,12 +79,14 @@ class Service:
     `turns`: does long work. `commits`: tells what is durable. `lookup`: finds a grant by a
     token's digest. `wall_clock`: Unix seconds, for tokens' validity. `closed(exchange)`: called
     when a connection is gone. `report(error)`: called with an exception that nobody expected.
-    `guesses`: counts unknown tokens. `known`: heads that were admitted. `stopping`: answers
-    announce the end.
+    `guesses`: counts unknown tokens. `known`, `repeats`: heads that were admitted. `stopping`:
+    answers announce the end. `requests` answered and `bytes` moved, both ways, are counted from
+    the start.
     """
 
     __slots__ = (
         "api",
+        "bytes",
         "closed",
         "commits",
         "guesses",
@@ -91,7 +94,9 @@ class Service:
         "limits",
         "lookup",
         "loop",
+        "repeats",
         "report",
+        "requests",
         "stopping",
         "turns",
         "wall_clock",
@@ -122,4 +127,15 @@ class Service:
         self.report = report
         self.guesses = Guesses() if guesses is None else guesses
         self.known = KnownHeads()
+        self.repeats = Repeats(
+            api.store, commits, limits.max_head_bytes, lookup=lookup, wall_clock=wall_clock
+        )
         self.stopping = False
+        self.requests = 0
+        self.bytes = 0
+
+    def adjust(self, limits: Limits) -> None:
+        """Go on with other limits, and find out anew what the heads of requests mean."""
+        self.limits = limits
+        self.known.forget()
+        self.repeats.forget(limits.max_head_bytes)

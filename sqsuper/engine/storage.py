@@ -53,6 +53,8 @@ class Storage:
             recovered,
             segment_bytes=min(max(policy.journal // 2, _LEAST_SEGMENT), _LARGEST_SEGMENT),
         )
+        # Only now: where the journal cannot be gone on from nothing is touched.
+        directory.sweep()
         self._journal.start()
         self._log = log
         self._commit_worker = Worker(loop)

@@ -4,60 +4,34 @@ from __future__ import annotations
 
 from sqsuper.engine import names as phext_names
 from sqsuper.engine.document import Document
-from sqsuper.engine.errors import (
-    EngineError,
-    NotUtf8FileError,
-    PhextTooLargeError,
-    StoreError,
-    write_error,
-)
+from sqsuper.engine.errors import PhextTooLargeError, write_error
+from sqsuper.engine.fetching import AT_ONCE_BYTES, fetch
 from sqsuper.engine.journal.errors import PoisonedError
-from sqsuper.engine.journal.identity import identity_of
-from sqsuper.engine.loaded import Phext
+from sqsuper.engine.loaded import Phext, Residents, Unloaded
 from sqsuper.engine.quota import Quota
+from sqsuper.engine.totals import Totalling
+from sqsuper.engine.transaction import Transaction
 from sqsuper.engine.turns import Gate
-from sqsuper.engine.utf8 import utf8_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sqsuper.engine.commits import Commits
-    from sqsuper.engine.directory import DataDirectory, File, OpenFile, Signature
+    from sqsuper.engine.directory import DataDirectory
     from sqsuper.engine.document import Snapshot
+    from sqsuper.engine.files import File, OpenFile
     from sqsuper.engine.journal.identity import Identity
     from sqsuper.engine.journal.reading import Texts
     from sqsuper.engine.journal.recovery import Recovered
     from sqsuper.engine.journal.writer import Journal
+    from sqsuper.engine.totals import Totals
     from sqsuper.engine.turns import Job
     from sqsuper.engine.worker import Worker
 
 DEFAULT_MAX_LOADED = 64
 # Versions of one phext that readers may hold.
 MAX_VERSIONS = 4
-# Files up to this are read at once; larger ones in steps.
-_AT_ONCE_BYTES = 262_144
-
-
-class Unloaded(Exception):  # noqa: N818  # a finding: whoever meets it loads and tries again
-    """A phext that cannot be used before a `loading` of it is done."""
-
-    def __init__(self, name: str, place: bytes) -> None:
-        super().__init__(name)
-        self.name = name
-        self.place = place
-
-
-class Totals:
-    """All phexts together: their number, scrolls and bytes; `group`: to wait for, or 0."""
-
-    __slots__ = ("group", "length", "phexts", "scrolls")
-
-    def __init__(self) -> None:
-        self.phexts = 0
-        self.scrolls = 0
-        self.length = 0
-        self.group = 0
 
 
 class Store:
@@ -93,13 +67,11 @@ class Store:
         self._log = log
         self._max_loaded = max(1, max_loaded)
         self._max_phext = max_phext
-        self._by_name: dict[str, Phext] = {}
-        # In order of use: the first one goes first.
-        self._by_place: dict[bytes, Phext] = {}
+        self.residents = Residents()
         self._loading: set[bytes] = set()
         self._progress = Gate()
         self._versions = Gate()
-        self._measured: dict[bytes, tuple[Signature, int, int]] = {}
+        self._totalling = Totalling(self, directory, worker)
         self._overlays: dict[bytes, Texts] = recovered.unsaved()
         self._quota = Quota(quota, self._measure, clock)
         self.stuck = False
@@ -111,52 +83,50 @@ class Store:
     @property
     def loaded(self) -> int:
         """How many documents are in memory."""
-        return len(self._by_place)
+        return len(self.residents)
 
     # Reading
 
     def check(self, name: str) -> None:
         """Raise what reading phext `name` would, without reading more than its place."""
-        if name not in self._by_name:
+        if not self.residents.has(name):
             self._recovered.check(self._directory.place(name))
 
     def open(self, name: str) -> Phext:
         """Return a phext; an absent one is empty. Raises Unloaded besides."""
-        phext = self._by_name.get(name)
+        phext = self.residents.named(name)
         if phext is not None:
-            # Last used, last dropped.
-            self._by_place[phext.place] = self._by_place.pop(phext.place)
             return phext
         place = self._directory.place(name)
         self._recovered.check(place)
-        phext = self._by_place.get(place)
+        phext = self.residents.at(place)
         if phext is None:
             if place in self._loading or self._is_crowded():
                 raise Unloaded(name, place)
             size = self._directory.size(place)
-            if size is not None and size > _AT_ONCE_BYTES:
+            if size is not None and size > AT_ONCE_BYTES:
                 raise Unloaded(name, place)
-            file, identity = self._fetch(name, place)
+            file, identity = fetch(self._directory, name, place)
             document = Document(b"" if file is None else file.data)
             phext = self._made(name, place, file, identity, document)
             if not phext.exists:
                 # Not kept: reading what does not exist costs nothing.
                 return phext
-        self._keep(name, phext)
+        self._keep(phext, name)
         return phext
 
     def open_place(self, place: bytes) -> Phext:
         """Return a phext that the journal has texts of, by its place."""
-        phext = self._by_place.get(place)
+        phext = self.residents.at(place)
         if phext is not None:
             return phext
         name = _name_of(place)
         if place in self._loading:
             raise Unloaded(name, place)
         size = self._directory.size(place)
-        if size is not None and size > _AT_ONCE_BYTES:
+        if size is not None and size > AT_ONCE_BYTES:
             raise Unloaded(name, place)
-        file, identity = self._fetch(name, place)
+        file, identity = fetch(self._directory, name, place)
         document = Document(b"" if file is None else file.data)
         phext = self._made(name, place, file, identity, document)
         self._add(phext)
@@ -165,14 +135,14 @@ class Store:
     def loading(self, missing: Unloaded) -> Job[None]:
         """Load a phext, or wait until it is. It may be dropped again at the next pause."""
         name, place = missing.name, missing.place
-        while place in self._loading or (place not in self._by_place and self._is_crowded()):
+        while place in self._loading or (self.residents.at(place) is None and self._is_crowded()):
             yield self._progress
-        if place in self._by_place:
+        if self.residents.at(place) is not None:
             return
         self._loading.add(place)
         try:
             found: list[tuple[File | None, Identity]] = []
-            yield from self._worker.run(lambda: found.append(self._fetch(name, place)))
+            yield from self._worker.run(lambda: found.append(fetch(self._directory, name, place)))
             file, identity = found[0]
             document = Document()
             for _ in document.reading(b"" if file is None else file.data):
@@ -215,13 +185,13 @@ class Store:
             phext = self.open(name)
             while phext.saving:
                 yield self._progress
-            if self._by_place.get(phext.place) is phext or not phext.exists:
+            if self.residents.at(phext.place) is phext or not phext.exists:
                 break
         place = phext.place
         phext.pins += 1
         try:
             found: list[tuple[File | None, Identity]] = []
-            yield from self._worker.run(lambda: found.append(self._fetch(name, place)))
+            yield from self._worker.run(lambda: found.append(fetch(self._directory, name, place)))
             file, identity = found[0]
             if identity == phext.identity:
                 return
@@ -238,6 +208,12 @@ class Store:
         if file is not None:
             self.open_or_wait(name)
 
+    def joined(self, pieces: list[bytes]) -> Job[bytes]:
+        """Join the pieces of a large text, in a thread that leaves the interpreter to the loop."""
+        whole: list[bytes] = []
+        yield from self._worker.run(lambda: whole.append(b"".join(pieces)))
+        return whole[0]
+
     def open_or_wait(self, name: str) -> None:
         """Open a phext now if that is quick; else the next request loads it."""
         try:
@@ -247,7 +223,7 @@ class Store:
 
     def names(self) -> list[str]:
         """Return all phexts' names, sorted. Raises DirectoryError."""
-        places = {place for place, phext in self._by_place.items() if phext.exists}
+        places = {phext.place for phext in self.residents.all() if phext.exists}
         places.update(self._overlays)
         found = set(self._directory.names(places))
         for place in places:
@@ -258,53 +234,11 @@ class Store:
 
     def totals(self) -> Job[Totals]:
         """Add up all phexts that can be read. Raises DirectoryError."""
-        totals = Totals()
-        measured = {}
-        seen = set()
-        for name in self.names():
-            yield None
-            try:
-                place = self._directory.place(name)
-                if place in seen:
-                    continue
-                seen.add(place)
-                phext = self._by_place.get(place)
-                if phext is None and place in self._overlays:
-                    try:
-                        phext = self.open_place(place)
-                    except Unloaded as missing:
-                        yield from self.loading(missing)
-                        phext = self._by_place.get(place)
-                if phext is not None:
-                    count, size = phext.document.count, phext.document.length
-                    totals.group = max(totals.group, phext.group)
-                else:
-                    entry = self._measured.get(place)
-                    if entry is None or entry[0] != self._directory.signature(place):
-                        entry = yield from self._measuring(name, place)
-                    measured[place] = entry
-                    _signature, count, size = entry
-            except EngineError:
-                continue
-            totals.phexts += 1
-            totals.scrolls += count
-            totals.length += size
-        self._measured = measured
-        return totals
+        return self._totalling.run()
 
-    def _measuring(self, name: str, place: bytes) -> Job[tuple[Signature, int, int]]:
-        found: list[File | None] = []
-        if (self._directory.size(place) or 0) > _AT_ONCE_BYTES:
-            yield from self._worker.run(lambda: found.append(self._fetch(name, place)[0]))
-        else:
-            found.append(self._fetch(name, place)[0])
-        file = found[0]
-        if file is None:
-            raise StoreError(name, "it is gone")
-        document = Document()
-        for _ in document.reading(file.data):
-            yield None
-        return file.signature, document.count, document.length
+    def is_waiting(self, place: bytes) -> bool:
+        """Whether texts of before wait in the journal for a phext that was not opened since."""
+        return place in self._overlays
 
     # Writing
 
@@ -318,7 +252,7 @@ class Store:
         """Return what a fresh journal must carry, by place and key."""
         texts = {}
         for place in self._journal.unsaved_places():
-            phext = self._by_place.get(place)
+            phext = self.residents.at(place)
             if phext is not None:
                 get = phext.document.get
                 texts[place] = {key: get(key) for key in self._journal.unsaved(place)}
@@ -329,16 +263,16 @@ class Store:
 
     def unsaved(self) -> list[bytes]:
         """Return the places of all phexts with changes that no checkpoint has begun to save."""
-        places = [phext.place for phext in self._by_place.values() if phext.since is not None]
+        places = [phext.place for phext in self.residents.all() if phext.since is not None]
         return places + list(self._overlays)
 
     def unsaved_size(self) -> int:
         """Return how many bytes a checkpoint of everything would write."""
-        return sum(phext.size for phext in self._by_place.values() if phext.since is not None)
+        return sum(phext.size for phext in self.residents.all() if phext.since is not None)
 
     def phext_at(self, place: bytes) -> Phext | None:
         """Return the loaded phext at a place."""
-        return self._by_place.get(place)
+        return self.residents.at(place)
 
     def keep_conflict(self, phext: Phext) -> None:
         """Keep all that memory has of a phext beside a file that someone else changed."""
@@ -359,11 +293,11 @@ class Store:
 
     def trim(self) -> None:
         """Drop, or have saved, what is past `max_loaded`."""
-        over = len(self._by_place) - self._max_loaded
+        over = len(self.residents) - self._max_loaded
         if over <= 0:
             return
-        for number, phext in enumerate(list(self._by_place.values())[:-1]):
-            if len(self._by_place) <= self._max_loaded:
+        for number, phext in enumerate(self.residents.all()[:-1]):
+            if len(self.residents) <= self._max_loaded:
                 break
             if phext.pins:
                 continue
@@ -374,7 +308,7 @@ class Store:
 
     def keep(self, phext: Phext) -> None:
         """Keep a phext that was absent and is no more."""
-        if self._by_place.get(phext.place) is not phext:
+        if self.residents.at(phext.place) is not phext:
             self._add(phext)
 
     def announce(self, phext: Phext) -> None:
@@ -387,6 +321,12 @@ class Store:
         """Raise PhextTooLargeError if a phext grew past the limit."""
         if self._max_phext is not None and size > self._max_phext and size > before:
             raise PhextTooLargeError(name, size, self._max_phext)
+
+    def adjust(self, *, max_loaded: int, max_phext: int | None, quota: int | None) -> None:
+        """Go on with other limits; what is past one already stays, and does not grow."""
+        self._max_loaded = max(1, max_loaded)
+        self._max_phext = max_phext
+        self._quota.limit = quota
 
     @property
     def quota(self) -> Quota:
@@ -407,16 +347,7 @@ class Store:
 
     def _is_crowded(self) -> bool:
         # What must be saved first is in the way: requests for others wait.
-        return not self.stuck and len(self._by_place) >= 2 * self._max_loaded + 8
-
-    def _fetch(self, name: str, place: bytes) -> tuple[File | None, Identity]:
-        file = self._directory.read(name, place)
-        if file is None:
-            return None, None
-        fault = utf8_fault(file.data)
-        if fault is not None:
-            raise NotUtf8FileError(name, fault)
-        return file, identity_of([file.data])
+        return not self.stuck and len(self.residents) >= 2 * self._max_loaded + 8
 
     def _made(
         self,
@@ -451,130 +382,26 @@ class Store:
             + (f"what was not saved yet is in {kept}" if kept else "nothing unsaved was lost")
         )
 
-    def _keep(self, name: str, phext: Phext) -> None:
-        phext.names.add(name)
-        self._by_name[name] = phext
-        if self._by_place.pop(phext.place, None) is None:
-            self._by_place[phext.place] = phext
+    def _keep(self, phext: Phext, name: str | None) -> None:
+        if self.residents.add(phext, name):
             self.trim()
             self.changed()
-        else:
-            self._by_place[phext.place] = phext
 
     def _add(self, phext: Phext) -> None:
-        if _name_of(phext.place) == phext.name:
-            self._keep(phext.name, phext)
-        else:
-            self._by_place[phext.place] = phext
-            self.trim()
-            self.changed()
+        self._keep(phext, phext.name if _name_of(phext.place) == phext.name else None)
 
     def _forget(self, phext: Phext) -> None:
-        self._by_place.pop(phext.place, None)
-        for name in phext.names:
-            self._by_name.pop(name, None)
-        phext.names.clear()
+        self.residents.drop(phext)
         self._journal.forget(phext.place)
         self._progress.open()
 
     def _measure(self) -> int:
         usage = self._directory.usage()
-        for phext in self._by_place.values():
+        for phext in self.residents.all():
             usage += phext.size - phext.file_size
         for overlay in self._overlays.values():
             usage += sum(map(len, overlay.texts.values()))
         return usage
-
-
-class Transaction:
-    """Changes of one request, in memory at once, made durable together or undone together."""
-
-    __slots__ = ("_changes", "_store", "_undos")
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        # phext, what undoes its document's change, and its `own`, `created` and size before
-        self._undos: list[tuple[Phext, dict[int, bytes], bool, bool, int]] = []
-        self._changes: list[tuple[bytes, int, bytes]] = []
-
-    def change(self, phext: Phext, changes: Mapping[int, bytes]) -> None:
-        """Set scrolls' resulting texts (empty: removed)."""
-        size = phext.size
-        undo = phext.document.apply(changes)
-        own = phext.own
-        if (
-            not own
-            and (phext.exists or not phext.document.count)
-            and all(undo[key] == text for key, text in changes.items())
-        ):
-            # As it was; an absent phext stays absent while it is empty.
-            return
-        self._undos.append((phext, undo, own, phext.created, size))
-        phext.own = False
-        phext.created = True
-        place = phext.place
-        self._changes += [(place, key, text) for key, text in changes.items()]
-
-    def commit(self) -> int:
-        """Return the journal's group to wait for, 0 if nothing changed.
-
-        On any error memory is as before. Raises WriteError, NoSpaceError, OverQuotaError,
-        PhextTooLargeError.
-        """
-        undos = self._undos
-        if not undos:
-            return 0
-        store = self._store
-        try:
-            growth = self._check()
-            for phext, *_ in undos:
-                store.announce(phext)
-            number = store.commits.append(self._changes, self._undo_durably(growth))
-        except PoisonedError as error:
-            self.undo()
-            raise write_error(undos[0][0].name, error.error) from None
-        except BaseException:
-            self.undo()
-            raise
-        store.quota.counted(growth)
-        now = store.now
-        for phext, *_ in undos:
-            phext.group = number
-            first = phext.since is None
-            phext.changed(now)
-            store.keep(phext)
-            if first:
-                store.changed()
-        return number
-
-    def undo(self) -> None:
-        """Take all changes back in memory."""
-        for phext, undo, own, created, _size in reversed(self._undos):
-            phext.document.apply(undo)
-            phext.own = own
-            phext.created = created
-
-    def _undo_durably(self, growth: int) -> Callable[[], None]:
-        def undo() -> None:
-            self.undo()
-            self._store.quota.counted(-growth)
-
-        return undo
-
-    def _check(self) -> int:
-        growth = measured = 0
-        seen: set[bytes] = set()
-        for phext, _undo, _own, _created, size in self._undos:
-            if phext.place in seen:
-                continue
-            seen.add(phext.place)
-            after = phext.document.length
-            self._store.check_size(phext.name, size, after)
-            growth += after - size
-            if self._store.phext_at(phext.place) is phext:
-                measured += after - size
-        self._store.quota.check(self._undos[0][0].name, growth, measured)
-        return growth
 
 
 def _name_of(place: bytes) -> str:

@@ -257,7 +257,7 @@ def delta(snapshot: Snapshot, client: Mapping[int, bytes]) -> Job[Snapshot]:
     return document.snapshot()
 
 
-def infer_coordinate(text: bytes, algorithm: str, limit: int) -> str:
+def infer_coordinate(text: bytes, algorithm: str, limit: int) -> Job[str]:
     """Return the coordinate that SQ calculates from a text (`xor` or `checksum`)."""
     if algorithm == "checksum":
         digits = scroll_checksum(text)
@@ -266,10 +266,12 @@ def infer_coordinate(text: bytes, algorithm: str, limit: int) -> str:
         )
         return phext.format_key(phext.pack(parts))
     composite = phext.ORIGIN
-    for key, scroll in phext.tokens(text):
-        if len(scroll) >= limit:
+    for count, token in enumerate(phext.tokens(text), 1):
+        if token is None or not count % _BATCH:
+            yield None
+        if token is not None and len(token[1]) >= limit:
             # Parts are below 1024 before and after: all nine at once.
-            composite ^= key
+            composite ^= token[0]
     return phext.format_key(composite)
 
 

@@ -51,6 +51,11 @@ class Grant:
         self.label = label
         self.enabled = enabled
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the token is valid at all times."""
+        return self.not_before is None and self.expires is None
+
     def valid_at(self, now: float) -> bool:
         """Whether the token is valid at `now` (Unix seconds): not_before <= now < expires."""
         return (self.not_before is None or self.not_before <= now) and (

@@ -8,9 +8,17 @@ from sqsuper.http1.progress import MAX_FIELD_LINES, too_many_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+    from typing import Protocol
 
     Field = tuple[bytes, bytes, bytes]
+
+    class Known(Protocol):
+        """Heads by their field lines; a dict, or what does as one."""
+
+        def get(self, block: bytes, /) -> RequestHead | None:
+            """Return the head that had these lines, or None."""
+
 
 METHODS = frozenset({b"GET", b"POST", b"DELETE", b"HEAD", b"OPTIONS"})
 ALLOW = b"Allow: GET, POST, DELETE, HEAD, OPTIONS\r\n"
@@ -128,7 +136,7 @@ def parse_request_head(
     raw: bytes,
     *,
     max_body_bytes: int,
-    known: Mapping[bytes, RequestHead] | None = None,
+    known: Known | None = None,
     max_field_lines: int = MAX_FIELD_LINES,
 ) -> RequestHead:
     """Check a whole request head and return its facts.

@@ -13,7 +13,7 @@ from sqsuper.http1.progress import MAX_FIELD_LINES, REQUEST, HeadProgress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from sqsuper.http1.head import Known
 
 _CR = 0x0D
 
@@ -34,7 +34,7 @@ class RequestReader:
         self,
         max_head_bytes: int = DEFAULT_MAX_HEAD_BYTES,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
-        known: Mapping[bytes, RequestHead] | None = None,
+        known: Known | None = None,
         max_field_lines: int = MAX_FIELD_LINES,
     ) -> None:
         """`known`: see `parse_request_head`; its owner may add to it and empty it."""
@@ -45,6 +45,11 @@ class RequestReader:
         self._max_lines = max_field_lines
         self._progress: HeadProgress | None = None
         self._skipped = False
+
+    def limit(self, max_head_bytes: int, max_body_bytes: int) -> None:
+        """Hold the next heads, and the one that is being read, to other limits."""
+        self._limit = max_head_bytes
+        self._max_body = max_body_bytes
 
     @property
     def started(self) -> bool:

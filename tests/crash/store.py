@@ -9,10 +9,11 @@ from sqsuper.engine.disk import Disk
 from sqsuper.engine.journal import conflict
 from sqsuper.engine.journal.checkpoint import Replacement
 from sqsuper.engine.journal.errors import PoisonedError
+from sqsuper.engine.journal.group import Group
 from sqsuper.engine.journal.identity import identity_of
 from sqsuper.engine.journal.jobs import Preparation, Removal
 from sqsuper.engine.journal.recovery import recover
-from sqsuper.engine.journal.writer import Group, Journal
+from sqsuper.engine.journal.writer import Journal
 
 Change = tuple[bytes, int, bytes]
 State = dict[bytes, dict[int, bytes]]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from random import Random
 
 from sqsuper.engine import phext
-from sqsuper.engine.journal.writer import Group
+from sqsuper.engine.journal.group import Group
 from tests.crash.disk import DIRECTORY, SimulatedDisk, Site, Stopped
 from tests.crash.store import Change, State, Store, read_file
 

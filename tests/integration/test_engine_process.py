@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -244,13 +246,19 @@ class Supervised:
             os.close(self.control)
             self.control = -1
 
-    def event(self) -> dict[str, str]:
+    def ping(self, number: int) -> dict[str, Any]:
+        self.say({"ping": number})
+        pong = self.event()
+        assert (pong.pop("event"), pong.pop("ping")) == ("pong", number)
+        return pong
+
+    def event(self) -> dict[str, Any]:
         line = b""
         while not line.endswith(b"\n"):
             byte = os.read(self.report, 1)
             assert byte, "the engine ended"
             line += byte
-        event: dict[str, str] = json.loads(line)
+        event: dict[str, Any] = json.loads(line)
         return event
 
     def gateway(self, key: str | None = KEY) -> Client:
@@ -348,6 +356,69 @@ class TestSupervised:
             wait_for(lambda: client.get(SELECT).status == 401)
             assert ask(supervised.user("new")) == 200
             assert ask(supervised.gateway()) == 200
+
+    def test_a_ping_is_answered_with_what_its_own_port_did(self, supervised: Supervised) -> None:
+        supervised.say({"key": KEY, "tokens": [token("mine")]})
+        supervised.event()
+        pong = supervised.ping(7)
+        assert 0 <= pong.pop("lag") < DEADLINE
+        assert pong == {"requests": 0, "bytes": 0, "inflight": 0, "storage": None}
+        with supervised.gateway() as client:
+            assert client.post(UPDATE, b"12345").status == 200
+        pong = supervised.ping(8)
+        assert (pong["requests"], pong["bytes"], pong["inflight"]) == (0, 0, 0)
+        # Measured by the write: the text and the breaks before it.
+        assert pong["storage"] >= 5
+        with supervised.user("mine") as client:
+            asked = client.head("GET", SELECT)
+            client.send(asked)
+            assert client.reply().text == "12345"
+            pong = supervised.ping(9)
+            assert pong["requests"] == 1
+            assert len(asked) + 5 < pong["bytes"] < len(asked) + 2000
+            # The head is whole: it is worked on until its body is.
+            client.send(client.head("POST", UPDATE, b"hello") + b"he")
+            wait_for(lambda: supervised.ping(10)["inflight"] == 1)
+            client.send(b"llo")
+            assert client.reply().status == 200
+        assert supervised.ping(11)["inflight"] == 0
+
+    def test_other_options_hold_at_once_on_open_connections_too(
+        self, supervised: Supervised
+    ) -> None:
+        supervised.say({"key": KEY, "tokens": [token("mine")]})
+        supervised.event()
+
+        def told(*words: str) -> None:
+            supervised.say({"options": list(words)})
+            supervised.ping(1)
+
+        odd = "/api/v2/select?p=t&c=1.1"
+        with supervised.gateway() as client, supervised.user("mine") as user:
+            assert client.get(odd).status == 400
+            assert client.post(UPDATE, b"x" * 2000).status == 200
+            told("--coordinates", "lenient", "--quota", "10", "--max-body-bytes", "1000000")
+            assert client.get(odd).status == 200
+            assert client.post(UPDATE, b"x" * 3000).status == 507
+            assert user.post(UPDATE, b"x" * 3000).status == 507
+            told("--max-phext-mb", "0")
+            assert client.post(UPDATE, b"x" * 3000).status == 507
+            told("--max-body-bytes", "1000000")
+            assert client.get(odd).status == 400
+            assert client.post(UPDATE, b"x" * 3000).status == 200
+            told("--max-body-bytes", "100")
+            assert client.post(UPDATE, b"x" * 101).status == 413
+            assert user.post(UPDATE, b"x" * 101).status == 413
+
+    def test_a_hung_engine_answers_no_ping(self, supervised: Supervised) -> None:
+        supervised.say({"key": KEY, "tokens": []})
+        supervised.event()
+        supervised.ping(1)
+        os.kill(supervised.process.pid, signal.SIGSTOP)
+        supervised.say({"ping": 2})
+        assert select.select([supervised.report], [], [], 0.2)[0] == []
+        os.kill(supervised.process.pid, signal.SIGCONT)
+        assert supervised.event()["ping"] == 2
 
     def test_ends_with_its_control_pipe(self, supervised: Supervised) -> None:
         supervised.say({"key": KEY, "tokens": []})

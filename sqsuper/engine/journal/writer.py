@@ -8,6 +8,7 @@ from sqsuper.engine.journal import format as form
 from sqsuper.engine.journal import records
 from sqsuper.engine.journal.errors import PoisonedError
 from sqsuper.engine.journal.files import Files
+from sqsuper.engine.journal.group import Group
 from sqsuper.engine.journal.jobs import Preparation
 from sqsuper.engine.journal.pending import Pending, statements
 from sqsuper.engine.journal.tracking import Phext
@@ -24,35 +25,6 @@ if TYPE_CHECKING:
     from sqsuper.engine.journal.segment import Segment
 
 SEGMENT_BYTES = 4 << 20
-
-
-class Group:
-    """Sealed records on their way to the disk. `number`: what `append` returned for them.
-
-    `last`, `saved`: as in `Pending`. `creates`: the segment is made with it. `renews`: it
-    begins a new journal.
-    """
-
-    __slots__ = ("creates", "data", "last", "number", "offset", "renews", "saved", "segment")
-
-    def __init__(
-        self,
-        number: int,
-        segment: Segment,
-        data: bytearray,
-        pending: Pending,
-        *,
-        creates: bool,
-        renews: bool = False,
-    ) -> None:
-        self.number = number
-        self.segment = segment
-        self.offset = segment.position
-        self.data = data
-        self.last = pending.last
-        self.saved = pending.saved
-        self.creates = creates
-        self.renews = renews
 
 
 class Journal:
@@ -278,8 +250,8 @@ class Journal:
             return None
         segment, stating, creates = self._choose()
         length = pending.length + sum(map(len, stating))
-        data = form.frame(segment.header, self._number, stating + pending.parts, length)
-        group = Group(self._number, segment, data, pending, creates=creates)
+        parts = stating + pending.parts
+        group = Group(self._number, segment, parts, length, pending, creates=creates)
         restate = {
             place: self._phexts[place].known
             for place in pending.touched
@@ -294,9 +266,9 @@ class Journal:
     def write(self, group: Group) -> None:
         """Write a group and return when it is durable. Raises OSError: then it `failed`."""
         if group.creates:
-            group.segment.create(self._disk, self._directory, group.data)
+            group.segment.create(self._disk, self._directory, group.data())
         else:
-            group.segment.write(self._disk, group.offset, group.data)
+            group.segment.write(self._disk, group.offset, group.data())
 
     def done(self, group: Group) -> None:
         """Tell that `write` returned: the group's changes may be acknowledged."""
@@ -349,14 +321,13 @@ class Journal:
         self._pending = Pending()
         carried = Pending()
         carried.last = dict.fromkeys(texts, self._number)
-        data = form.frame(segment.header, self._number, parts, length)
-        group = Group(self._number, segment, data, carried, creates=True, renews=True)
+        group = Group(self._number, segment, parts, length, carried, creates=True, renews=True)
         self._restate = known
         self._take(group)
         return group
 
     def _take(self, group: Group) -> None:
-        group.segment.position += len(group.data)
+        group.segment.position += group.size
         self._number += 1
         self._written = group
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqsuper.engine.answer import Answer
-from sqsuper.engine.api import Api, Request
+from sqsuper.engine.api import Api
 from sqsuper.engine.checkpoints import Policy
 from sqsuper.engine.coordinates import Reading
 from sqsuper.engine.directory import DataDirectory
 from sqsuper.engine.disk import Disk
 from sqsuper.engine.errors import write_error
-from sqsuper.engine.loaded import Phext
+from sqsuper.engine.loaded import Phext, Unloaded
+from sqsuper.engine.request import Request
 from sqsuper.engine.storage import Storage
-from sqsuper.engine.store import Unloaded
 from sqsuper.sockets import Loop
 
 if TYPE_CHECKING:

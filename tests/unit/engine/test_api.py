@@ -12,8 +12,8 @@ import pytest
 import xxhash
 
 from sqsuper.engine.answer import Answer
-from sqsuper.engine.api import Request
 from sqsuper.engine.errors import NotFoundError, WrongMethodError
+from sqsuper.engine.request import Request
 from tests.unit.engine.driving import Tenant
 
 ORIGIN = "1.1.1/1.1.1/1.1.1"

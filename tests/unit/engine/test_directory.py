@@ -259,6 +259,7 @@ class TestLock:
         (data / ".other.tmp").write_bytes(b"not ours")
         (data / "t.phext").write_bytes(b"kept")
         directory.lock()
+        directory.sweep()
         assert sorted(os.listdir(data)) == [".other.tmp", "t.phext"]
 
     def test_what_is_no_directory(self, tmp_path: Path) -> None:

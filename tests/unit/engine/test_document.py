@@ -144,3 +144,21 @@ def test_megabytes_of_delimiters_take_no_time() -> None:
     # A second and more, a delimiter at a time.
     document = Document(b"a" + b"\x18" * 10_000_000 + b"\x17" * 10_000_000 + b"b")
     assert [text for _, text in document.snapshot().items()] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("keys", [[0], [0, 1], [0, 5], [3]], ids=str)
+def test_a_large_text_is_a_piece_of_its_own_and_not_copied(keys: list[int]) -> None:
+    large = b"x" * (1 << 19)
+    document = Document()
+    document.apply({ORIGIN + key: b"small" for key in keys[:-1]} | {ORIGIN + keys[-1]: large})
+    pieces = list(document.snapshot().pieces())
+    assert all(pieces)
+    assert any(piece is large for piece in pieces)
+    assert b"".join(pieces) == phext.implode(dict(document.snapshot().items()))
+
+
+@given(st.sets(st.integers(0, 40)), st.integers(0, 45))
+def test_a_scroll_is_found_wherever_it_stands(places: set[int], wanted: int) -> None:
+    document = Document()
+    document.apply({ORIGIN + place: b"%d" % place for place in places})
+    assert document.get(ORIGIN + wanted) == (b"%d" % wanted if wanted in places else b"")

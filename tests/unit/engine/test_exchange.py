@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sqsuper.engine import texts
 from sqsuper.engine.api import Api
 from sqsuper.engine.coordinates import Reading
 from sqsuper.engine.directory import DataDirectory
@@ -604,3 +605,25 @@ class TestStopping:
         assert statuses(answer) == [200]
         assert b"Connection: close" in head_of(answer)
         assert peer.ended()
+
+
+def test_a_large_write_lets_others_go_first(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "_STEP_BYTES", 1024)
+    text = "é".encode() * 2_000_000
+    peer.service.limits.max_body_bytes = 10_000_000
+    peer.exchange.relimit()
+    peer.send(request(b"POST", UPDATE, text))
+    while not peer.busy:
+        peer.loop.turn(0.001)
+    mine, theirs = socket.socketpair()
+    mine.setblocking(False)
+    other = Exchange(peer.service, theirs, 2)
+    mine.send(GET_VERSION)
+    for _ in range(3):
+        peer.loop.turn(0)
+    assert peer.busy
+    assert statuses(mine.recv(1 << 16)) == [200]
+    assert statuses(peer.receive()) == [200]
+    assert body_of(peer.talk(request(b"GET", SELECT))) == text
+    other.abort()
+    mine.close()

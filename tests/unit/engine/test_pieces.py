@@ -12,7 +12,8 @@ import pytest
 from sqsuper.engine.control import Control, ControlError, Report
 from sqsuper.engine.guesses import MAX_ADDRESSES, Guesses
 from sqsuper.engine.keyring import Keyring
-from sqsuper.engine.options import MIB, UsageError, parse
+from sqsuper.engine.options import MIB, Options, UsageError, parse, parse_live
+from sqsuper.engine.timed import TimedLoop
 from sqsuper.http1.credentials import digest
 from sqsuper.sockets import Loop
 
@@ -84,6 +85,8 @@ class Pipe:
         self.keyrings: list[Keyring] = []
         self.ends = 0
         self.errors: list[ControlError] = []
+        self.pings: list[int] = []
+        self.adjusted: list[Options] = []
         Control(
             self.loop,
             self.read,
@@ -91,6 +94,8 @@ class Pipe:
             opened=self.keyrings.append,
             ended=self._ended,
             failed=self.errors.append,
+            pinged=self.pings.append,
+            adjusted=self.adjusted.append,
         )
 
     def _ended(self) -> None:
@@ -145,6 +150,25 @@ class TestControl:
         assert not pipe.errors
         assert not pipe.ends
 
+    def test_other_options(self, pipe: Pipe) -> None:
+        pipe.say({"key": "K"})
+        pipe.say({"options": ["--quota-mb", "5", "--coordinates", "lenient"]})
+        pipe.say({"options": []})
+        first, second = pipe.adjusted
+        assert (first.quota, first.lenient) == (5 * MIB, True)
+        assert (second.quota, second.lenient) == (None, False)
+        assert pipe.errors == []
+
+    @pytest.mark.parametrize(
+        "options",
+        ["--quota-mb", ["--quota-mb"], [5, 6], ["--nonsense", "1"], ["--max-loaded", "0"]],
+    )
+    def test_options_that_cannot_be_meant_change_nothing(self, pipe: Pipe, options: object) -> None:
+        pipe.say({"key": "K"})
+        pipe.say({"options": options})
+        assert pipe.adjusted == []
+        assert len(pipe.errors) == 1
+
     def test_lines_in_pieces_and_together(self, pipe: Pipe) -> None:
         lines = json.dumps({"key": "K"}) + "\n" + json.dumps({"tokens": [token("a")]}) + "\n"
         for char in lines[:10]:
@@ -167,6 +191,17 @@ class TestControl:
         assert "secret-bad" not in str(pipe.errors[0])
         assert pipe.keyrings[0].lookup(digest(b"a")) is not None
 
+    def test_pings(self, pipe: Pipe) -> None:
+        pipe.say({"key": "K", "ping": 1})
+        pipe.say({"ping": 2})
+        pipe.say({"ping": 3, "tokens": [token("a")]})
+        assert pipe.pings == [1, 2, 3]
+        assert pipe.keyrings[0].lookup(digest(b"a")) is not None
+        for wrong in ('"4"', "true", "1.5", "[]"):
+            pipe.raw(b'{"ping": %b}\n' % wrong.encode())
+        assert pipe.pings == [1, 2, 3]
+        assert len(pipe.errors) == 4
+
     def test_no_error_shows_a_key(self, pipe: Pipe) -> None:
         pipe.raw(b'{"key": "SECRET"\n')
         assert "SECRET" not in str(pipe.errors[0])
@@ -177,6 +212,19 @@ class TestControl:
         pipe.hang_up()
         pipe.loop.turn(0)
         assert pipe.ends == 1
+
+
+def test_a_loop_knows_its_longest_turn() -> None:
+    times = iter([0.0, 10.0, 10.25, 20.0, 20.5, 30.0, 30.125, 40.0, 40.0])
+    loop = TimedLoop(clock=lambda: next(times))
+    try:
+        for _ in range(3):
+            loop.turn(0)
+        assert loop.take_longest() == 0.5
+        loop.turn(0)
+        assert loop.take_longest() == 0.0
+    finally:
+        loop.close()
 
 
 def test_report_is_lost_rather_than_waited_for() -> None:
@@ -198,6 +246,13 @@ def test_report_is_lost_rather_than_waited_for() -> None:
 
 
 class TestOptions:
+    def test_told_anew_they_are_read_as_at_the_start(self) -> None:
+        words = ["--max-phext-mb", "3", "--checkpoint-idle", "0.5", "--stop-seconds", "2.5"]
+        told, given = parse_live(words), parse(["7001", "--key", "K", *words])
+        for name in Options.__slots__:
+            if name not in ("port", "key"):
+                assert getattr(told, name) == getattr(given, name)
+
     def test_by_hand(self) -> None:
         options = parse(["7001", "--key", "K", "--data-dir", "/data"])
         assert (options.port, options.key, options.data_dir) == (7001, "K", "/data")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sqsuper.engine import saving
 from sqsuper.engine.checkpoints import Policy
 from sqsuper.engine.disk import Disk
 from sqsuper.engine.errors import (
@@ -19,8 +20,9 @@ from sqsuper.engine.errors import (
     ReadError,
     WriteError,
 )
+from sqsuper.engine.loaded import Unloaded
 from sqsuper.engine.phext import ORIGIN
-from sqsuper.engine.store import MAX_VERSIONS, Unloaded
+from sqsuper.engine.store import MAX_VERSIONS
 from tests.unit.engine.driving import NEVER, Opened, tree
 from tests.unit.engine.failing import FailingDisk
 
@@ -441,3 +443,24 @@ class TestBounds:
 
 def test_nothing_is_saved_by_itself_in_these_tests() -> None:
     assert NEVER.due(0.0, 0.0) > 1e5
+
+
+def test_side_files_of_a_killed_engine_go_when_the_journal_is_read(
+    data: Path, opened: Open
+) -> None:
+    (data / ".sqsuper-journal-0000000100000002.tmp").write_bytes(b"half")
+    opened()
+    assert os.listdir(data) == []
+
+
+class TestSaving:
+    def test_pieces_are_joined_up_to_a_size_and_a_number(self) -> None:
+        tiny, large = [b"x"] * 20, b"y" * (1 << 18)
+        sizes = [len(piece) for piece in saving.gathered([*tiny, large, *tiny[:3]])]
+        assert sizes == [8, 8, 4, 1 << 18, 3]
+
+    def test_what_is_handed_is_written_once(self) -> None:
+        handed = saving.Handed()
+        handed.piece = b"x"
+        assert list(handed) == [b"x"]
+        assert list(handed) == []

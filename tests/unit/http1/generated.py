@@ -228,3 +228,63 @@ def pieces(draw: st.DrawFn, data: bytes) -> list[bytes]:
     cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
     bounds = [0, *cuts, len(data)]
     return [data[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+# Answers of an instance, in the same way.
+ANSWER_FRAGMENTS: Sequence[bytes] = [
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 200\r\n",
+    b"HTTP/1.1 200 \r\n",
+    b"HTTP/1.0 200 OK\r\n",
+    b"HTTP/1.1 100 Continue\r\n",
+    b"HTTP/1.1 103 Early Hints\r\n",
+    b"HTTP/1.1 204 No Content\r\n",
+    b"HTTP/1.1 304 Not Modified\r\n",
+    b"HTTP/1.1 500 x\r\n",
+    b"HTTP/1.1 0200 OK\r\n",
+    b"HTTP/2 200\r\n",
+]
+
+
+@st.composite
+def patched_answers(draw: st.DrawFn) -> bytes:
+    """Give answers made of whole lines that may contradict each other, and what may be a body."""
+    result = b""
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.sampled_from(ANSWER_FRAGMENTS))
+        lines = draw(st.lists(st.sampled_from(FRAGMENTS[12:36]), max_size=3, unique=True))
+        rest = draw(st.lists(st.sampled_from(FRAGMENTS[36:53]), max_size=4))
+        result += start + b"".join(lines) + b"\r\n" + b"".join(rest)
+    return result
+
+
+@st.composite
+def valid_answers(draw: st.DrawFn) -> bytes:
+    start = draw(st.sampled_from(ANSWER_FRAGMENTS[:9]))
+    lines = draw(st.lists(field_lines(), max_size=3))
+    body = draw(bodies)
+    if draw(st.booleans()):
+        lines.append(b"Content-Length: %d\r\n" % len(body))
+        sent = body
+    else:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+        sent = draw(chunked(body))
+    return start + b"".join(draw(st.permutations(lines))) + b"\r\n" + sent
+
+
+@st.composite
+def edited_answers(draw: st.DrawFn) -> bytes:
+    """Give a few valid answers with up to two small edits."""
+    data = b"".join(draw(st.lists(valid_answers(), min_size=1, max_size=3)))
+    for place, removed, put in draw(st.lists(_EDITS, max_size=2)):
+        at = int(place * len(data))
+        data = data[:at] + put + data[at + removed :]
+    return data
+
+
+answer_streams = st.one_of(
+    edited_answers(),
+    patched_answers(),
+    st.lists(st.sampled_from([*ANSWER_FRAGMENTS, *FRAGMENTS]), max_size=12).map(b"".join),
+    st.binary(max_size=80),
+)

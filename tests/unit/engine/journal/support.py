@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
+from sqsuper.engine.journal.group import Group
 from sqsuper.engine.journal.identity import identity_of
 from sqsuper.engine.journal.recovery import Recovered, recover
-from sqsuper.engine.journal.writer import Group, Journal
+from sqsuper.engine.journal.writer import Journal
 from sqsuper.engine.phext import ORIGIN
 from tests.crash.disk import DIRECTORY, SimulatedDisk
 

@@ -12,8 +12,9 @@ import pytest
 from sqsuper.engine.disk import Disk
 from sqsuper.engine.journal import format as form
 from sqsuper.engine.journal.errors import RecordError, StoppedError, VersionError
+from sqsuper.engine.journal.group import Group
 from sqsuper.engine.journal.recovery import NOTHING_KEPT, Recovered, recover
-from sqsuper.engine.journal.writer import Group, Journal
+from sqsuper.engine.journal.writer import Journal
 from tests.crash.disk import DIRECTORY, SimulatedDisk
 from tests.unit.engine.journal.support import (
     K1,
@@ -86,7 +87,7 @@ class Sample:
 
     def _note(self, group: Group) -> None:
         state = {place: dict(found) for place, found in self.unsaved.items() if found}
-        end = group.offset + len(group.data)
+        end = group.offset + group.size
         self.groups.append((group.segment.name, group.offset, end, state))
 
 
@@ -209,7 +210,7 @@ class TestDamage:
         put(journal, (A, K1, b"2"))
         files = disk.files()
         data = bytearray(files[first.segment.name])
-        data[first.offset : first.offset + len(first.data)] = bytes(len(first.data))
+        data[first.offset : first.offset + first.size] = bytes(first.size)
         found = reread(disk, {**files, first.segment.name: bytes(data)})
         assert [(damage.first, damage.last) for damage in found.damage] == [(1, 1)]
 
@@ -389,7 +390,7 @@ class TestTorn:
         files = disk.files()
         data = bytearray(files[group.segment.name])
         start = group.offset + 200
-        data[start : group.offset + len(group.data)] = bytes(len(group.data) - 200)
+        data[start : group.offset + group.size] = bytes(group.size - 200)
         disk = SimulatedDisk(Random(4), {group.segment.name: bytes(data)})
         found = recover(disk, DIRECTORY)
         assert texts(found) == {A: {K1: b"kept"}}

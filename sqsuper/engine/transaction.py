@@ -1,0 +1,104 @@
+"""Changes of one request, over any number of scrolls and phexts: all of them or none."""
+
+from __future__ import annotations
+
+from sqsuper.engine.errors import write_error
+from sqsuper.engine.journal.errors import PoisonedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqsuper.engine.loaded import Phext
+    from sqsuper.engine.store import Store
+
+
+class Transaction:
+    """Changes of one request, in memory at once, made durable together or undone together."""
+
+    __slots__ = ("_changes", "_store", "_undos")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # phext, what undoes its document's change, and its `own`, `created` and size before
+        self._undos: list[tuple[Phext, dict[int, bytes], bool, bool, int]] = []
+        self._changes: list[tuple[bytes, int, bytes]] = []
+
+    def change(self, phext: Phext, changes: Mapping[int, bytes]) -> None:
+        """Set scrolls' resulting texts (empty: removed)."""
+        size = phext.size
+        undo = phext.document.apply(changes)
+        own = phext.own
+        if (
+            not own
+            and (phext.exists or not phext.document.count)
+            and all(undo[key] == text for key, text in changes.items())
+        ):
+            # As it was; an absent phext stays absent while it is empty.
+            return
+        self._undos.append((phext, undo, own, phext.created, size))
+        phext.own = False
+        phext.created = True
+        place = phext.place
+        self._changes += [(place, key, text) for key, text in changes.items()]
+
+    def commit(self) -> int:
+        """Return the journal's group to wait for, 0 if nothing changed.
+
+        On any error memory is as before. Raises WriteError, NoSpaceError, OverQuotaError,
+        PhextTooLargeError.
+        """
+        undos = self._undos
+        if not undos:
+            return 0
+        store = self._store
+        try:
+            growth = self._check()
+            for phext, *_ in undos:
+                store.announce(phext)
+            number = store.commits.append(self._changes, self._undo_durably(growth))
+        except PoisonedError as error:
+            self.undo()
+            raise write_error(undos[0][0].name, error.error) from None
+        except BaseException:
+            self.undo()
+            raise
+        store.quota.counted(growth)
+        now = store.now
+        for phext, *_ in undos:
+            phext.group = number
+            first = phext.since is None
+            phext.changed(now)
+            store.keep(phext)
+            if first:
+                store.changed()
+        return number
+
+    def undo(self) -> None:
+        """Take all changes back in memory."""
+        for phext, undo, own, created, _size in reversed(self._undos):
+            phext.document.apply(undo)
+            phext.own = own
+            phext.created = created
+
+    def _undo_durably(self, growth: int) -> Callable[[], None]:
+        def undo() -> None:
+            self.undo()
+            self._store.quota.counted(-growth)
+
+        return undo
+
+    def _check(self) -> int:
+        growth = measured = 0
+        seen: set[bytes] = set()
+        for phext, _undo, _own, _created, size in self._undos:
+            if phext.place in seen:
+                continue
+            seen.add(phext.place)
+            after = phext.document.length
+            self._store.check_size(phext.name, size, after)
+            growth += after - size
+            if self._store.phext_at(phext.place) is phext:
+                measured += after - size
+        self._store.quota.check(self._undos[0][0].name, growth, measured)
+        return growth
