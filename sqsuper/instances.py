@@ -32,13 +32,16 @@ class Upstream:
 class Unavailable:
     """Why a tenant has no instance that takes requests.
 
-    `code`: machine code of the 503 answer (`starting`, `failed`, `stopping`, `disabled`);
-    `reason`: one line for people; `retry_after`: whole seconds.
+    `code`: machine code of the 503 answer: `starting`, `draining` (the instance or the service
+    is being stopped), `stopped` (by hand), `failed`, `disabled`, `timeout` (it does not answer),
+    `overloaded`; `reason`: one line for people; `retry_after`: whole seconds; `cause`: the class
+    of a failure, with `failed`.
     """
 
     code: str
     reason: str
     retry_after: int
+    cause: str | None = None
 
 
 class Wait(Protocol):
@@ -58,8 +61,9 @@ class Instances(Protocol):
         """Start the tenant's instance if it is not running, and call `outcome` once.
 
         With the upstream as soon as it takes requests, or with the reason when that is
-        certain not to happen soon (disabled, failed, `health.start_timeout` over). May call
-        `outcome` before it returns.
+        certain not to happen soon (disabled, failed), or the wait is over: `health.start_timeout`
+        while the instance is starting, `queue_timeout` while it is not. May call `outcome`
+        before it returns.
         """
 
     def refused(self, upstream: Upstream) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+# First, before Twisted's endpoints, which take what it reads out of the environment.
+from sqsuper.passed_sockets import PassedSocketError
+
+# isort: split
+
 import errno
 import os
-import signal
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-import psutil
 from twisted import copyright as twisted_version
 from twisted.application.service import IService, Service
 from twisted.internet.error import CannotListenError
@@ -20,18 +23,22 @@ from twisted.python import usage
 from sqsuper import __version__
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
-from sqsuper.config.model import Config
+from sqsuper.config.model import SEARCHED, Config
 from sqsuper.gateway.service import GatewayService
 from sqsuper.gateway.shared_ports import UnsharableError
 from sqsuper.gateway.workers import WorkerError, WorkersService
+from sqsuper.hangup import Hangup
 from sqsuper.launch import Launch, Tree
+from sqsuper.notify import Announcement, Heartbeat, Manager
+from sqsuper.reloading.outcome import Outcome, Result
+from sqsuper.reloading.service import Reload
 from sqsuper.reopening import Reopening
+from sqsuper.supervisor import holder
 from sqsuper.supervisor.errors import SupervisorError
+from sqsuper.supervisor.events import Events, Kind
 from sqsuper.supervisor.service import Supervisor
 
 log = Logger()
-
-SEARCHED = ("conf/tenants.yaml", "/etc/sqsuper/tenants.yaml")
 
 HELP = """\
 The configuration is the file given by -c, or else $SQSUPER_CONFIG, or else the
@@ -134,7 +141,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """Wire the whole program for `options.configuration`; nothing is started or bound yet.
 
     The supervisor starts first and stops last: the gateway finds its instances there, and
-    drains before they go. Without `reactor` the global one is used.
+    drains before they go. Around both, the service manager learns that we live; within both,
+    that we are ready. Without `reactor` the global one is used.
     """
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
@@ -147,25 +155,52 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     else:
         gateway = WorkersService(config, instances=supervisor, reactor=reactor)
     supervisor.drain_by(gateway.quiet)
-    Reopening([gateway.reopen_logs], reactor=reactor).install()
-    _stop_at_hangup(reactor)
+    supervisor.inflight_by(gateway.inflight)
+    Reopening([gateway.reopen_logs, supervisor.logs.reopen], reactor=reactor).install()
+    manager = Manager.of(os.environ, os.getpid())
+    heartbeat = Heartbeat(manager, reactor=reactor)
+    announcement = Announcement(manager, [supervisor.summary])
+    heartbeat.beats.append(announcement.beat)
+    reload = Reload(config, tenants=supervisor, gateway=gateway, reactor=reactor, explain=explain)
+    reload.begins.append(announcement.reloading)
+    reload.ends += [_publishing(supervisor.events), lambda _: announcement.reloaded()]
+    announcement.sayings.append(reload.saying)
+    hangup = Hangup(reload.hangup, reactor.stop, reactor=reactor)
+    hangup.install()
     return Tree(
-        [Notices(config), cast("IService", supervisor), cast("IService", gateway)],
+        [
+            cast("IService", part)
+            for part in (
+                heartbeat,
+                hangup,
+                Notices(config),
+                supervisor,
+                gateway,
+                reload,
+                announcement,
+            )
+        ],
         launch=Launch(cast("usage.Options", options.parent)),
         explain=explain,
         reactor=reactor,
     )
 
 
-def _stop_at_hangup(reactor: Any) -> None:
-    """Stop in order when the terminal is gone; by default the process would die at once.
+def _publishing(events: Events) -> Callable[[Outcome], None]:
+    """Return who tells `events` of reloads that had an effect, or should have had one."""
 
-    Whoever has the signal ignored (nohup) is not overruled.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
+    def publish(outcome: Outcome) -> None:
+        if outcome.result is not Result.UNCHANGED:
+            events.tell(
+                Kind.RELOAD,
+                None,
+                outcome.result.value,
+                f"reload ({outcome.trigger}) {outcome.result.value}: {outcome.text}",
+                trigger=outcome.trigger,
+                errors=list(outcome.errors),
+            )
+
+    return publish
 
 
 class Notices(Service):
@@ -190,28 +225,17 @@ def explain(error: Exception) -> str | None:
         where = f"{host}:{error.port}" if host else str(error.port)
         taken = getattr(error.socketError, "errno", None) == errno.EADDRINUSE
         return f"cannot listen on {where}: {reason}{_holder(error.port) if taken else ''}"
-    if isinstance(error, (SupervisorError, WorkerError, UnsharableError)):
+    if isinstance(error, (SupervisorError, WorkerError, UnsharableError, PassedSocketError)):
         return str(error)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return None
 
 
-def _holder(port: object) -> str:
+def _holder(port: int) -> str:
     """Return who listens on a local TCP port, as far as this user may know."""
-    try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr
-                and connection.laddr.port == port
-                and connection.pid
-            ):
-                name = psutil.Process(connection.pid).name()
-                return f" (held by pid {connection.pid}, {name})"
-    except (psutil.Error, OSError):
-        pass
-    return ""
+    who = holder.of_port(port)
+    return "" if who is None else f" (held by {who})"
 
 
 def _refuse(line: str) -> NoReturn:

@@ -24,6 +24,7 @@ _DETAILS: dict[str, Reader[Any]] = {
     "scope": choice(Scope),
     "not_before": optional(moment, never=True),
     "expires": optional(moment, never=True),
+    "created": optional(moment, never=True),
 }
 ADMIN_TOKENS = ("token_sha256", "token", "token_file")
 _ENTRY_KEYS = ("sha256", "token", *_DETAILS)

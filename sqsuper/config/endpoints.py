@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import attrs
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
 
 MAX_SOCKET_PATH = 107
 _PATHS = {
@@ -102,12 +101,14 @@ def _split(text: str) -> list[tuple[str | None, str]]:
     return parts
 
 
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(":", "\\:")
+
+
 def _join(parts: list[tuple[str | None, str]]) -> str:
     return ":".join(
         # In an unnamed argument an equals sign would begin a value.
-        quoteStringArgument(value).replace("=", "\\=")
-        if name is None
-        else f"{name}={quoteStringArgument(value)}"
+        _quoted(value).replace("=", "\\=") if name is None else f"{name}={_quoted(value)}"
         for name, value in parts
     )
 
@@ -142,7 +143,7 @@ def take_apart(text: str, base: Path) -> Endpoint:
 def without_tls(endpoint: Endpoint) -> str:
     """Return the string that binds the port of an `ssl:` endpoint for plain TCP."""
     kept = [
-        f"{name}={quoteStringArgument(endpoint.arguments[name])}"
+        f"{name}={_quoted(endpoint.arguments[name])}"
         for name in ("interface", "backlog")
         if name in endpoint.arguments
     ]
@@ -182,6 +183,9 @@ def _check_systemd(arguments: dict[str, str]) -> None:
 
 
 def _check_by_twisted(text: str) -> None:
+    # The rest of this module is of use without Twisted, whose import takes long.
+    from twisted.internet.endpoints import serverFromString  # noqa: PLC0415
+
     try:
         # The parsers only keep the reactor for later.
         serverFromString(object(), text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -14,6 +15,7 @@ from sqsuper.config.credentials import Credential, read_admin_token
 from sqsuper.config.errors import ConfigError, UnreadableError, WrongValueError
 from sqsuper.config.located import Mapping
 from sqsuper.config.model import DATA_ROOT, RUN_DIR, Config, Settings
+from sqsuper.config.overlay import MARK, OVERLAY, TENANTS_DIR, overlay_of, read_overlay
 from sqsuper.config.permissions import check_directories, check_secret_file
 from sqsuper.config.readers import Place, Places
 from sqsuper.config.schema import SETTINGS, TOP
@@ -22,18 +24,19 @@ from sqsuper.config.tenants import Entry, Ground, read_tenants
 from sqsuper.config.warn import warnings_of
 
 MAX_INCLUDED = 20_000
-TENANTS_DIR = "tenants.d"
 
 
-def load(path: Path) -> Config:
+def load(path: Path, read: Callable[[Path, str], Document] = read_document) -> Config:
     """Read, merge and check the configuration at `path`; make nothing on disk.
+
+    `read` gives the content of a file, whose path is absolute, by that and its name in errors.
 
     By its name the file is JSON (.json), TOML (.toml) or else YAML. Raises ConfigError, whose
     text is one line that names the file as `path` has it.
     """
     file = Path(os.path.abspath(path))
     shown = str(path)
-    main = read_document(file, shown)
+    main = read(file, shown)
     places: Places = {"": (shown, None)}
     at = Place(shown, "", file.parent, places)
     before = Config(
@@ -51,11 +54,12 @@ def load(path: Path) -> Config:
     if admin is not None and admin.plain is not None:
         check_secret_file(main.status, shown, "a plain token", (shown, admin.line), admin.key)
     for included, included_shown in _included(config, at):
-        document = read_document(included, included_shown)
+        document = read(included, included_shown)
         _refuse_other_keys(document)
         _take_tenants(document, attrs.evolve(at, file=included_shown), ground, entries)
+    _take_overlay(file, at, entries)
     tenants = tuple(sorted((entry.tenant for entry in entries.values()), key=lambda t: t.name))
-    config = attrs.evolve(config, tenants=tenants)
+    config = attrs.evolve(config, tenants=tenants, defaults=ground.defaults)
     whole = Whole(config, shown, places, tuple(entries.values()), admin)
     check_whole(whole)
     check_directories(config, places)
@@ -100,7 +104,10 @@ def _take_tenants(document: Document, at: Place, ground: Ground, entries: dict[s
         return
     below = at.child("tenants", root.lines["tenants"])
     given = root.entries["tenants"]
-    for entry in read_tenants(given, below, document.source.path, ground, entries):
+    read = read_tenants(given, below, document.source.path, ground, entries)
+    if len(read) == 1 and is_managed(document):
+        _mark_managed(read[0], entries)
+    for entry in read:
         for credential in entry.credentials:
             if credential.plain is not None:
                 check_secret_file(
@@ -111,6 +118,27 @@ def _take_tenants(document: Document, at: Place, ground: Ground, entries: dict[s
                     credential.key,
                 )
                 return
+
+
+def is_managed(document: Document) -> bool:
+    """Whether a file is one that we wrote, and may write again."""
+    return document.source.text.startswith(MARK)
+
+
+def _mark_managed(entry: Entry, entries: dict[str, Entry]) -> None:
+    tenant = entry.tenant
+    if tenant.origin.file.name == f"{tenant.name}.yaml":
+        origin = attrs.evolve(tenant.origin, managed=True)
+        entries[tenant.name] = attrs.evolve(entry, tenant=attrs.evolve(tenant, origin=origin))
+
+
+def _take_overlay(file: Path, at: Place, entries: dict[str, Entry]) -> None:
+    """Change what our overlay changes; of a tenant that is no more it says nothing."""
+    shown = os.path.join(os.path.dirname(at.file), TENANTS_DIR, OVERLAY)
+    for name, patch in read_overlay(overlay_of(file), shown).items():
+        entry = entries.get(name)
+        if entry is not None:
+            entries[name] = attrs.evolve(entry, tenant=patch.apply(entry.tenant))
 
 
 def _refuse_other_keys(document: Document) -> None:

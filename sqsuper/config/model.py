@@ -17,6 +17,9 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+# Where a configuration is looked for when none is named, in this order.
+SEARCHED = ("conf/tenants.yaml", "/etc/sqsuper/tenants.yaml")
+
 # Relative paths of a configuration, like these, are taken from its file's directory.
 DATA_ROOT = "./data"
 RUN_DIR = "./run"
@@ -63,6 +66,8 @@ class Token:
     scope: Scope = Scope.READ_WRITE
     not_before: datetime | None = None
     expires: datetime | None = None
+    created: datetime | None = attrs.field(default=None, eq=False)
+    """When it was made; for people alone."""
 
 
 @attrs.frozen
@@ -193,10 +198,16 @@ class Settings:
 
 @attrs.frozen
 class Origin:
-    """Where a tenant's entry stands."""
+    """Where a tenant's entry stands.
+
+    `managed`: in a file that we write. `overlay`: what our overlay changes of it (`stopped`,
+    `disabled`, `revoked`, `expires`).
+    """
 
     file: Path
     line: int | None
+    managed: bool = False
+    overlay: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -207,7 +218,13 @@ class Tenant:
     origin: Origin
     port: int | None = None
     enabled: bool = True
+    admin_email: str | None = None
     settings: Settings = Settings()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped by hand, and is to stay so."""
+        return "stopped" in self.origin.overlay
 
 
 @attrs.frozen
@@ -229,3 +246,4 @@ class Config:
     include: tuple[str, ...] = ("tenants.d/*.yaml",)
     tenants: tuple[Tenant, ...] = ()
     warnings: tuple[str, ...] = ()
+    defaults: Settings = Settings()

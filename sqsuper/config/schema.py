@@ -355,6 +355,7 @@ TENANT_KEYS: ReadOnlyMapping[str, Reader[Any]] = {
     "port": optional(integer(1, 65535)),
     "data_dir": optional(path),
     "enabled": boolean,
+    "admin_email": optional(plain_text("an e-mail address")),
 }
 TENANT_TOKENS = ("tokens", "token_sha256")
 TENANT_SETTINGS = Section(SETTINGS.keys, (*TENANT_KEYS, *TENANT_TOKENS))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
+from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.memo import AdmittedHead, KnownRequests
 from sqsuper.gateway.rate import Bucket
 from sqsuper.gateway.rewrite import connection_line
@@ -55,9 +56,7 @@ class OwnAnswer:
         return self._render(connection_line(keep, self._head.minor))
 
 
-def admit(  # noqa: PLR0911 - one line a rule
-    gate: Gate, peer: str, head: RequestHead
-) -> Grant | OwnAnswer:
+def admit(gate: Gate, peer: str, head: RequestHead) -> Grant | OwnAnswer:
     """Decide: a grant to relay the request for, or the answer.
 
     Checks come in the order `OPTIONS`, `/health`, token, path, rate: what is refused before
@@ -66,8 +65,7 @@ def admit(  # noqa: PLR0911 - one line a rule
     """
     if head.method == b"OPTIONS":
         return OwnAnswer(head, answers.preflight)
-    path = target.split(head.target)[0]
-    if path == target.HEALTH:
+    if target.split(head.target)[0] == target.HEALTH:
         return _health(gate, head)
     now = gate.now()
     grant: Grant | Rejected
@@ -79,15 +77,9 @@ def admit(  # noqa: PLR0911 - one line a rule
         if isinstance(grant, Rejected):
             return _rejected(gate, peer, head, grant)
         gate.known_requests.keep(head, grant)
-    if not grant.enabled:
-        return error(head, 403, "disabled", "this tenant is switched off", tenant=grant.tenant)
-    if (_is_ours if len(path) <= MAX_KEPT_PATH else _is_not_for_tenants)(path):
-        if target.is_reload(path):
-            return error(head, 403, "forbidden", "reload is not served here", tenant=grant.tenant)
-        reason = "the admin API has a listener of its own"
-        return error(head, 404, "not_found", reason, tenant=grant.tenant)
-    if grant.read_only and not target.is_read_only(head.target):
-        return error(head, 403, "read_only", "this token may only read", tenant=grant.tenant)
+    barrier = barred(grant, head.target)
+    if barrier is not None:
+        return error(head, *barrier, tenant=grant.tenant)
     bucket = gate.rates.get(grant.tenant)
     wait = None if bucket is None else bucket.take(gate.seconds())
     return grant if wait is None else _too_many(head, grant.tenant, wait)
@@ -104,14 +96,36 @@ def _too_many(head: RequestHead, tenant: str, wait: int) -> OwnAnswer:
     )
 
 
-def _is_not_for_tenants(path: bytes) -> bool:
-    """Whether a path is for no tenant's instance, whoever asks."""
-    return target.is_reload(path) or target.is_admin(path)
+# Status, code and reason of a refusal.
+Barrier = tuple[int, str, str]
+
+_DISABLED = (403, "disabled", "this tenant is switched off")
+_RELOAD = (403, "forbidden", "reload is not served here")
+_ADMIN = (404, "not_found", "the admin API has a listener of its own")
+_READ_ONLY = (403, "read_only", "this token may only read")
+
+
+def barred(grant: Grant, asked: bytes) -> Barrier | None:
+    """Return why a grant that is valid does not open the target `asked`; None: it does."""
+    if not grant.enabled:
+        return _DISABLED
+    path = target.split(asked)[0]
+    barrier = (_known_path if len(path) <= MAX_KEPT_PATH else _not_for_tenants)(path)
+    if barrier is None and grant.read_only and not target.is_read_only(asked):
+        return _READ_ONLY
+    return barrier
+
+
+def _not_for_tenants(path: bytes) -> Barrier | None:
+    """Return why a path is for no tenant's instance, whoever asks."""
+    if target.is_reload(path):
+        return _RELOAD
+    return _ADMIN if target.is_admin(path) else None
 
 
 # There are few paths, and each is asked for again and again.
 MAX_KEPT_PATH = 256
-_is_ours = lru_cache(maxsize=256)(_is_not_for_tenants)
+_known_path = lru_cache(maxsize=256)(_not_for_tenants)
 
 
 def error(
@@ -139,6 +153,19 @@ def error(
         ),
         tenant,
     )
+
+
+def failed(head: RequestHead, failure: Failure, request_id: bytes) -> OwnAnswer:
+    """Return the answer to a request that ends without its instance's."""
+    facts: dict[str, object] = {"request_id": request_id.decode("ascii")}
+    if failure.executed_unknown:
+        facts["executed"] = "unknown"
+    if failure.cause is not None:
+        facts["cause"] = failure.cause
+    fields = [b"X-Request-ID: %b\r\n" % request_id]
+    if failure.retry_after is not None:
+        fields.append(b"Retry-After: %d\r\n" % failure.retry_after)
+    return error(head, failure.status, failure.code, failure.reason, fields=fields, facts=facts)
 
 
 def _health(gate: Gate, head: RequestHead) -> OwnAnswer:

@@ -94,6 +94,9 @@ class AnswerStream:
                     self.done = True
                     return out + data
             self._reader = reader = ResponseReader(MAX_HEAD_BYTES)
+        if self._head is not None and not reader.buffer and self._is_of_body(data):
+            # A large body is not copied on its way.
+            return out + data
         reader.buffer += data
         if self._head is None:
             head = self._final_head(reader)
@@ -117,6 +120,14 @@ class AnswerStream:
             raise _bad("the instance closed the connection before its answer was whole")
         self._content.done = True
         return self._end()
+
+    def _is_of_body(self, data: bytes) -> bool:
+        content = self._content
+        if not isinstance(content, LengthBody) or len(data) > content.remaining:
+            return False
+        content.remaining -= len(data)
+        self.done = content.done
+        return True
 
     def _final_head(self, reader: ResponseReader) -> ResponseHead | None:
         while (head := reader.head()) is not None:

@@ -40,6 +40,11 @@ class RequestBody:
         """How long a body is whose chunks were undone; else None."""
         return None if self._spool is None else self._spool.length
 
+    def passed(self) -> None:
+        """Learn that all of it came, and was sent, before anything was asked here."""
+        self._framing = LengthBody(0)
+        self.read = True
+
     def must_be_spooled(self) -> bool:
         """Whether nothing may be sent of it yet."""
         return isinstance(self._framing, ChunkedBody) and not self._framing.done

@@ -6,13 +6,16 @@ Each frame is four bytes of length and one JSON array, the message: its kind and
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IFileDescriptorReceiver
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 MAX_FRAME = 64 * 1024 * 1024
 
@@ -22,6 +25,7 @@ log = Logger()
 Handler = Callable[..., None]
 
 
+@implementer(IFileDescriptorReceiver)
 class Channel(Int32StringReceiver):
     """One end. `handlers` take the other end's messages by kind; `lost` learns of the end.
 
@@ -34,6 +38,7 @@ class Channel(Int32StringReceiver):
         self._handlers = handlers
         self._lost = lost
         self._open = False
+        self._descriptors: deque[int] = deque()
 
     def connectionMade(self) -> None:
         self._open = True
@@ -47,6 +52,21 @@ class Channel(Int32StringReceiver):
         if self._open:
             text = json.dumps([kind, *facts], separators=(",", ":"))
             self.sendString(text.encode("ascii"))  # type: ignore[no-untyped-call]
+
+    def hand(self, fd: int) -> None:
+        """Send a descriptor, which stays ours; the message that comes next is about it."""
+        if self._open:
+            self.transport.sendFileDescriptor(fd)  # type: ignore[union-attr]
+
+    def handed(self) -> int:
+        """Return the descriptor that was sent first and not taken yet; the caller's from here.
+
+        Raises IndexError when there is none.
+        """
+        return self._descriptors.popleft()
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        self._descriptors.append(descriptor)
 
     def end(self) -> None:
         """Close once what was said has left."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container
 from enum import Enum, auto
-from typing import Protocol
 
 from twisted.logger import Logger
 
-from sqsuper.gateway.accesslog import CLIENT_GONE, AccessLog
-from sqsuper.gateway.admission import Gate, OwnAnswer, admit, error
-from sqsuper.gateway.exchange import Exchange, State
+from sqsuper.gateway.admission import OwnAnswer, admit, failed
+from sqsuper.gateway.exchange import Exchange
+from sqsuper.gateway.exchange_states import State
 from sqsuper.gateway.failure import Failure
+from sqsuper.gateway.front import Front
 from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.memo import AdmittedHead
+from sqsuper.gateway.noting import note_own, note_relayed
+from sqsuper.gateway.plain import PlainExchange, begin_plain
 from sqsuper.gateway.rewrite import REQUEST_ID
 from sqsuper.gateway.spool import Spool
-from sqsuper.gateway.upstream import Pool
 from sqsuper.gateway.wire import Wire
 from sqsuper.http1 import answers, credentials
 from sqsuper.http1.credentials import Grant
@@ -29,23 +31,6 @@ PIPELINE_BYTES = 65_536
 MAX_REQUEST_ID = 128
 
 log = Logger()
-
-
-class Front(Gate, Protocol):
-    """What a client's connection needs of the gateway."""
-
-    timing: Limits
-    access: AccessLog | None
-
-    def seconds(self) -> float: ...
-    def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]: ...
-    def pool(self, tenant: str) -> Pool: ...
-    def new_spool(self) -> Spool: ...
-    def new_request_id(self) -> bytes: ...
-    def closing(self) -> bool: ...
-    def gone(self, client: ClientConnection) -> None: ...
-    def failed(self, tenant: str, request_id: bytes, failure: Failure) -> None:
-        """Learn that a request was answered with 502, 503 or 504."""
 
 
 class Phase(Enum):
@@ -68,6 +53,7 @@ class ClientConnection:
         "_exchange",
         "_front",
         "_grant",
+        "_leaving",
         "_linger_left",
         "_linger_until",
         "_paused",
@@ -79,12 +65,15 @@ class ClientConnection:
         "_taken",
         "_taken_at",
         "_working",
+        "door",
         "peer",
         "timing",
         "wire",
     )
 
-    def __init__(self, front: Front, wire: Wire, peer: str) -> None:
+    def __init__(self, front: Front, wire: Wire, peer: str, door: object = None) -> None:
+        """`door`: what it came in by, for who asks."""
+        self.door = door
         self.peer = peer
         self.wire = wire
         self.timing = front.timing
@@ -92,7 +81,7 @@ class ClientConnection:
         self._reader = RequestReader(
             front.timing.max_head_bytes, front.timing.max_body_bytes, front.known_requests.heads
         )
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | PlainExchange | None = None
         self._grant: Grant | None = None
         self._phase = _OPEN
         self._served = False
@@ -106,6 +95,7 @@ class ClientConnection:
         self._paused = False
         self._ended = False
         self._working = False
+        self._leaving = False
 
     # WireUser
 
@@ -117,18 +107,25 @@ class ClientConnection:
         if self._phase is not _OPEN:
             return
         if self._exchange is None and not self._reader.started:
-            self._since = self._front.seconds()
+            self._since = now = self._front.seconds()
+            if not self._congested:
+                plain = begin_plain(self, self._front, data, now)
+                if plain is not None:
+                    self._exchange = plain
+                    return
         self._reader.buffer += data
-        if self._exchange is not None:
-            self._exchange.body_received(len(data))
+        exchange = self._under_way()
+        if exchange is not None:
+            exchange.body_received(len(data))
         self._proceed()
 
     def drained(self) -> None:
         self._congested = False
+        exchange = self._under_way()
         if self._phase is _LINGERING:
             self._linger_until = self._front.seconds() + answers.LINGER_SECONDS
-        elif self._exchange is not None:
-            self._exchange.client_drained()
+        elif exchange is not None:
+            exchange.client_drained()
         else:
             # The client could hardly go on before it had its answer.
             self._since = self._front.seconds()
@@ -136,16 +133,18 @@ class ClientConnection:
 
     def ended(self) -> None:
         self._ended = True
+        exchange = self._under_way()
         if self._phase is _LINGERING:
             self.close()
-        elif self._exchange is not None:
-            self._exchange.client_ended()
+        elif exchange is not None:
+            exchange.client_ended()
         else:
             self._proceed()
 
     def lost(self) -> None:
         self._phase = _LOST
-        exchange, self._exchange = self._exchange, None
+        exchange = self._under_way()
+        self._exchange = None
         try:
             if exchange is not None:
                 exchange.cancel()
@@ -191,25 +190,11 @@ class ClientConnection:
             self.wire.close()
 
     def fail(self, exchange: Exchange, failure: Failure) -> None:
-        request_id = exchange.request_id
-        facts: dict[str, object] = {"request_id": request_id.decode("ascii")}
-        if failure.executed_unknown:
-            facts["executed"] = "unknown"
-        fields = [b"X-Request-ID: %b\r\n" % request_id]
-        if failure.retry_after is not None:
-            fields.append(b"Retry-After: %d\r\n" % failure.retry_after)
         self._exchange = None
-        self._front.failed(exchange.tenant, request_id, failure)
+        self._front.failed(exchange.tenant, exchange.request_id, failure)
         self._answer(
             exchange.head,
-            error(
-                exchange.head,
-                failure.status,
-                failure.code,
-                failure.reason,
-                fields=fields,
-                facts=facts,
-            ),
+            failed(exchange.head, failure, exchange.request_id),
             body_unread=not exchange.body_read,
             exchange=exchange,
         )
@@ -227,6 +212,18 @@ class ClientConnection:
         self._after_answer(keep and not self.closing())
         self._proceed()
 
+    def answered(self, plain: PlainExchange) -> None:
+        # Nothing has come since the request: `received` would have made it a general one.
+        self._exchange = None
+        if self._front.access is not None:
+            self._note(plain)
+        self._since = self._front.seconds()
+        self._served = True
+
+    def goes_on(self, exchange: Exchange, grant: Grant) -> None:
+        self._exchange = exchange
+        self._grant = grant
+
     def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]:
         def guarded() -> None:
             try:
@@ -241,7 +238,7 @@ class ClientConnection:
         return self._front.seconds()
 
     def closing(self) -> bool:
-        return self._front.closing() or (self._ended and not self.buffer)
+        return self._front.closing() or self._leaving or (self._ended and not self.buffer)
 
     def new_spool(self) -> Spool:
         return self._front.new_spool()
@@ -257,19 +254,31 @@ class ClientConnection:
                 self.close()
         elif self._phase is not _OPEN:
             return
-        elif self._exchange is not None:
-            self._exchange.sweep(now)
         else:
-            self._sweep_between(now)
+            exchange = self._under_way()
+            if exchange is not None:
+                exchange.sweep(now)
+            else:
+                self._sweep_between(now)
 
-    def close_if_idle(self) -> None:
-        """Close unless a request is being read or served."""
-        if self._phase is _OPEN and self._exchange is None and not self._reader.started:
+    def close_if_idle(self, before: float = math.inf) -> None:
+        """Close unless a request is being read or served, or it was opened or used since."""
+        idle = self._exchange is None and not self._reader.started
+        if idle and self._phase is _OPEN and self._since <= before:
             self.close()
+
+    def leave(self) -> None:
+        """End with the next answer, or as idle connections do; its listener is closed."""
+        self._leaving = True
+
+    def retime(self, timing: Limits) -> None:
+        """Go on with other limits, from here on."""
+        self.timing = timing
+        self._reader.limit(timing.max_head_bytes, timing.max_body_bytes)
 
     def end_if_revoked(self, revoked: Container[Grant | None]) -> None:
         """End what was begun with a token that is in `revoked`."""
-        exchange = self._exchange
+        exchange = self._under_way()
         if exchange is None or self._grant not in revoked:
             return
         if exchange.state is not State.QUEUED:
@@ -287,6 +296,11 @@ class ClientConnection:
         )
         self._answer(head, answer, body_unread=not exchange.body_read, exchange=exchange)
         self._proceed()
+
+    def _under_way(self) -> Exchange | None:
+        """Return the exchange under way; a plain one is no longer that, whatever happens next."""
+        exchange = self._exchange
+        return exchange.general() if type(exchange) is PlainExchange else exchange  # type: ignore[return-value]
 
     def _takes_nothing(self, now: float) -> bool:
         """Whether bytes have waited, and none was taken, for `send_timeout`."""
@@ -328,13 +342,20 @@ class ClientConnection:
         if self._phase is not _OPEN:
             return
         if self._exchange is not None or self._congested:
-            if len(self.buffer) > PIPELINE_BYTES:
+            if self.buffer and len(self.buffer) > self._unread_at_most():
                 self.pause()
         elif self._ended:
             # Nothing is owed but what is on its way already.
             self.close()
         else:
             self.resume()
+
+    def _unread_at_most(self) -> int:
+        exchange = self._exchange
+        if type(exchange) is Exchange and exchange.state is State.QUEUED and not exchange.body_read:
+            # Of a held request's body no more is taken than what came with the head.
+            return 0
+        return PIPELINE_BYTES
 
     def _may_read(self) -> bool:
         return self._phase is _OPEN and self._exchange is None and not self._congested
@@ -433,24 +454,12 @@ class ClientConnection:
 
     # The access log
 
-    def _note(self, exchange: Exchange, cut: bool = False) -> None:
+    def _note(self, exchange: Exchange | PlainExchange, cut: bool = False) -> None:
         """Log an instance's answer, or what became of the request without one."""
         access = self._front.access
-        if access is None:
-            return
-        now = self._front.seconds()
-        access.request(
-            self.peer,
-            exchange.head,
-            status=exchange.status or CLIENT_GONE,
-            body=exchange.sent - exchange.head_size,
-            sent=exchange.sent,
-            seconds=now - self._since,
-            upstream=None if exchange.sent_at is None else now - exchange.sent_at,
-            tenant=exchange.tenant,
-            request_id=exchange.request_id,
-            cut=cut,
-        )
+        if access is not None:
+            now = self._front.seconds()
+            note_relayed(access, self.peer, exchange, since=self._since, now=now, cut=cut)
 
     def _note_own(
         self,
@@ -466,17 +475,8 @@ class ClientConnection:
         access = self._front.access
         if access is None:
             return
-        now = self._front.seconds()
-        began = None if exchange is None else exchange.sent_at
+        now, since = self._front.seconds(), self._since
         if head is None:
-            access.refused(self.peer, method, target, answer, seconds=now - self._since)
+            access.refused(self.peer, method, target, answer, seconds=now - since)
         else:
-            access.answered(
-                self.peer,
-                head,
-                answer,
-                seconds=now - self._since,
-                upstream=None if began is None else now - began,
-                tenant=tenant if exchange is None else exchange.tenant,
-                request_id=b"" if exchange is None else exchange.request_id,
-            )
+            note_own(access, self.peer, head, answer, exchange, since=since, now=now, tenant=tenant)

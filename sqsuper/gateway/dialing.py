@@ -6,7 +6,8 @@ import errno
 import socket
 from collections.abc import Callable
 
-from sqsuper.gateway.nested import READ_MORE_BYTES, Nest, NestedWire
+from sqsuper.gateway.nest import Nest
+from sqsuper.gateway.nested import READ_MORE_BYTES, NestedWire
 from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.instances import Upstream
 from sqsuper.sockets.loop import Timer

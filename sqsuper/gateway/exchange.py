@@ -1,6 +1,6 @@
 """One request and its answer: from the checked head to the last byte of the answer.
 
-States and what may follow them stand in `NEXT`. Rules:
+States and what may follow them stand in `exchange_states`. Rules:
 
 * Nothing is sent to the instance before a slot is taken, and nothing of a chunked body before
   it was read to its end.
@@ -14,12 +14,12 @@ States and what may follow them stand in `NEXT`. Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Protocol
 
 from sqsuper.gateway import rewrite
 from sqsuper.gateway.answer import AnswerStream
 from sqsuper.gateway.body import RequestBody
+from sqsuper.gateway.exchange_states import NEXT, State
 from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.memo import AdmittedHead
@@ -30,30 +30,6 @@ from sqsuper.http1 import answers
 from sqsuper.http1.errors import FramingError
 from sqsuper.http1.head import RequestHead
 from sqsuper.instances import Unavailable, Upstream
-
-
-class State(Enum):
-    QUEUED = auto()  # for a slot, or for the instance to start
-    SPOOLING = auto()  # the chunked body is read to its end
-    CONNECTING = auto()  # or about to connect again
-    SENDING = auto()  # head and body
-    AWAITING = auto()  # all was sent; no whole head of the answer yet
-    RELAYING = auto()  # the answer's body
-    DONE = auto()
-
-    # By identity: Enum's own is slow, and this is asked for with every step.
-    __hash__ = object.__hash__
-
-
-NEXT: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.SPOOLING, State.CONNECTING, State.DONE}),
-    State.SPOOLING: frozenset({State.CONNECTING, State.DONE}),
-    State.CONNECTING: frozenset({State.QUEUED, State.SENDING, State.DONE}),
-    State.SENDING: frozenset({State.AWAITING, State.RELAYING, State.DONE}),
-    State.AWAITING: frozenset({State.RELAYING, State.DONE}),
-    State.RELAYING: frozenset({State.DONE}),
-    State.DONE: frozenset(),
-}
 
 # An enum's members are slow to find through their class.
 _QUEUED, _SPOOLING, _CONNECTING, _SENDING, _AWAITING, _RELAYING, _DONE = State
@@ -150,6 +126,19 @@ class Exchange:
         """Ask for a slot."""
         self._pool.enter(self)
 
+    def take_over(self, connection: UpstreamConnection, sent_at: float) -> None:
+        """Go on with a request that was sent, whole, on `connection`; instead of `start`.
+
+        The slot is this exchange's already.
+        """
+        self.state = _AWAITING
+        self._upstream = connection.upstream
+        self._connection = connection
+        connection.user = self
+        self.sent_at = sent_at
+        self._deadline = sent_at + self._client.timing.upstream_timeout
+        self._body.passed()
+
     # Asker
 
     def granted(self, upstream: Upstream) -> None:
@@ -170,7 +159,9 @@ class Exchange:
         if reason.code == "failed":
             # Why is the operator's to know, and in the supervisor's log.
             text = "the tenant's instance cannot run at the moment"
-        self._fail(Failure(503, reason.code, text, retry_after=reason.retry_after))
+        self._fail(
+            Failure(503, reason.code, text, retry_after=reason.retry_after, cause=reason.cause)
+        )
 
     def connected(self, connection: UpstreamConnection) -> None:
         self._cancel_pending = None

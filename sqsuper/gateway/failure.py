@@ -10,7 +10,8 @@ class Failure:
     """An answer of 502, 503 or 504.
 
     `code`, `reason`: as in the answer's JSON; `executed_unknown`: a byte of the request was
-    sent, so the instance may have done what it asks; `retry_after`: whole seconds or None.
+    sent, so the instance may have done what it asks; `retry_after`: whole seconds or None;
+    `cause`: the class of the failure behind code `failed`.
     """
 
     status: int
@@ -18,3 +19,4 @@ class Failure:
     reason: str
     executed_unknown: bool = False
     retry_after: int | None = None
+    cause: str | None = None

@@ -1,7 +1,8 @@
 """Whose TLS handshake goes on, and when.
 
 A handshake is the one thing in a gateway that costs much of the processor: clients wait for
-each step of it in one line, so that those which are connected already stay fast in a flood.
+each step of it in one line, so that those which are connected already stay fast in a flood:
+every turn of the loop serves them first.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.logger import Logger
 
-from sqsuper.gateway.nested import Nest
+from sqsuper.gateway.nest import Nest
 
 # A turn's steps: no more are begun once they took so long, or were so many.
 STEP_SECONDS = 0.0002
@@ -30,6 +31,9 @@ class Shaking(Protocol):
     def step_handshake(self) -> None:
         """Take one step of it."""
 
+    def wait_in_line(self) -> None:
+        """Be told of nothing until that: the step does not come in this turn."""
+
     def abort(self) -> None:
         """End it."""
 
@@ -37,14 +41,12 @@ class Shaking(Protocol):
 class Handshakes:
     """Whose handshake takes its next step, and when. One for all TLS wires of a nest."""
 
-    def __init__(
-        self, nest: Nest, reactor: Any, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, nest: Nest, clock: Callable[[], float] = time.perf_counter) -> None:
         self._nest = nest
-        self._reactor = reactor
         self._clock = clock
         self._waiting: deque[Shaking] = deque()
-        self._scheduled = False
+        self._came: deque[Shaking] = deque()  # in this turn
+        self._working = False
         self._told = sys.unraisablehook
         self.done = 0
         self.failed = 0
@@ -57,20 +59,20 @@ class Handshakes:
 
     def line_up(self, wire: Shaking) -> None:
         """Let `wire` take one step (`step_handshake`) when it is its turn."""
-        self._waiting.append(wire)
-        if not self._scheduled:
-            self._scheduled = True
-            self._nest.soon(self._run)
+        self._came.append(wire)
+        if not self._working:
+            self._working = True
+            self._nest.between_turns(self._run)
 
-    def _run(self) -> None:
-        self._scheduled = False
-        waiting = self._waiting
+    def _run(self) -> bool:
+        """Take a turn's steps; whether any are left."""
+        waiting, came = self._waiting, self._came
         until = self._clock() + STEP_SECONDS
         self._told = sys.unraisablehook
         sys.unraisablehook = self._tell
         try:
-            for _ in range(min(STEPS, len(waiting))):
-                wire = waiting.popleft()
+            for _ in range(min(STEPS, len(waiting) + len(came))):
+                wire = waiting.popleft() if waiting else came.popleft()
                 try:
                     wire.step_handshake()
                 except Exception:
@@ -80,10 +82,12 @@ class Handshakes:
                     break
         finally:
             sys.unraisablehook = self._told
-        if waiting and not self._scheduled:
-            # Not in this turn of the loop: whoever is connected comes first.
-            self._scheduled = True
-            self._reactor.callLater(0, self._run)
+        while came:
+            wire = came.popleft()
+            wire.wait_in_line()
+            waiting.append(wire)
+        self._working = bool(waiting)
+        return self._working
 
     def _tell(self, unraisable: sys.UnraisableHookArgs) -> None:
         """Tell of a client that asks for a name that is no ASCII: nobody. `ssl` refuses it by

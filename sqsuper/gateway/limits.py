@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -14,6 +15,8 @@ from ipaddress import (
 )
 
 import attrs
+
+from sqsuper.config.model import Gateway
 
 Network = IPv4Network | IPv6Network
 WINDOW = 60.0
@@ -33,7 +36,24 @@ class Limits:
     send_timeout: float
     upstream_timeout: float
 
+    @classmethod
+    def of(cls, gateway: Gateway) -> Limits:
+        """Return those of a configuration."""
+        idle = gateway.idle_timeout
+        return cls(
+            max_head_bytes=gateway.max_head_bytes,
+            max_body_bytes=gateway.max_body_bytes,
+            head_timeout=gateway.head_timeout,
+            idle_timeout=idle,
+            body_timeout=idle if gateway.body_timeout is None else gateway.body_timeout,
+            body_rate=gateway.body_rate,
+            send_timeout=idle if gateway.send_timeout is None else gateway.send_timeout,
+            upstream_timeout=gateway.upstream_timeout,
+        )
 
+
+# Of each connection it is asked twice, and most come from few addresses.
+@lru_cache(maxsize=1024)
 def address_key(address: str) -> str:
     """Return what addresses are counted by: an IPv4 address, or an IPv6 address' /64."""
     try:
@@ -88,6 +108,10 @@ class WrongTokens:
         self._max_addresses = max_addresses
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
+    def resize(self, limit: int) -> None:
+        """Allow so many from now on; what was counted stays counted."""
+        self._limit = limit
+
     def count(self, address: str, now: float) -> int | None:
         """Count one more; return None, or, past the limit, whole seconds until fewer are left."""
         key = address_key(address)
@@ -134,10 +158,14 @@ class Connections:
     """Open client connections, in all and by address."""
 
     def __init__(self, limit: int, limit_per_address: int | None) -> None:
-        self._limit = limit
-        self._per_address = max(1, limit // 4) if limit_per_address is None else limit_per_address
+        self.resize(limit, limit_per_address)
         self._counts: dict[str, int] = {}
         self.total = 0
+
+    def resize(self, limit: int, limit_per_address: int | None) -> None:
+        """Go on with other limits; who is there stays."""
+        self._limit = limit
+        self._per_address = max(1, limit // 4) if limit_per_address is None else limit_per_address
 
     def enter(self, address: str) -> bool:
         """Count a connection; False (and nothing counted) if there are too many already."""

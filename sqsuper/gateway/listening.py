@@ -9,15 +9,16 @@ from typing import Any, Protocol
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
 
 from sqsuper.gateway.dialing import NestedConnector
-from sqsuper.gateway.nested import Nest, NestedWire, possible
+from sqsuper.gateway.nest import Nest, possible
+from sqsuper.gateway.nested import NestedWire
 from sqsuper.gateway.tls_listening import TlsPorts, WireOf, is_tls, refusal
 from sqsuper.gateway.transports import ListenFactory, TransportConnector
 from sqsuper.gateway.wire import Connector, Wire, WireUser
+from sqsuper.passed_sockets import server_endpoint
 from sqsuper.sockets.listener import BATCH, Listener
 
 # Twisted's default is small for thousands of clients; any other number is the operator's.
@@ -78,7 +79,7 @@ class TransportWires:
         """See `Wires.listen`."""
         if is_tls(endpoint):
             raise refusal(endpoint, NO_TLS)
-        port = await serverFromString(self._reactor, endpoint).listen(ListenFactory(user_for))
+        port = await server_endpoint(self._reactor, endpoint).listen(ListenFactory(user_for))
         return _TransportListening(port)
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class NestedWires:
         self._reactor = reactor
         self._nest = Nest(reactor)
         self.connector: Connector = NestedConnector(self._nest)
-        self._tls = TlsPorts(self._nest, reactor, self._bind)
+        self._tls = TlsPorts(self._nest, self._bind)
         self._logged: float | None = None
 
     async def listen(self, endpoint: str, user_for: UserFor) -> Listening:
@@ -118,7 +119,7 @@ class NestedWires:
 
     async def _bind(self, endpoint: str, user_for: UserFor, wire_of: WireOf) -> Listening:
         factory = ListenFactory(user_for)
-        port = await serverFromString(self._reactor, endpoint).listen(factory)
+        port = await server_endpoint(self._reactor, endpoint).listen(factory)
         # Any other factory: something (TLS, a proxy's protocol) stands between it and ours.
         if isinstance(port, tcp.Port) and port.factory is factory:
             return _NestedListening(self._nest, port, user_for, wire_of, self._exhausted)
@@ -154,6 +155,8 @@ class _NestedListening:
         self._log_exhausted = exhausted
         # A descriptor of its own: either side closes what it opened.
         sock = port.socket.dup()
+        # Python makes an enum's member each time it is asked.
+        self._family = int(sock.family)
         if port.backlog == TWISTED_BACKLOG:
             sock.listen(BACKLOG)
         batch = min(BATCH, port.numberAccepts)
@@ -169,8 +172,8 @@ class _NestedListening:
 
     def _accepted(self, sock: socket.socket) -> None:
         try:
-            peer = _peer_of(sock)
-            if sock.family != socket.AF_UNIX:
+            peer = _peer_of(sock, self._family)
+            if peer is not None:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
             # It is gone again.
@@ -188,10 +191,10 @@ class _NestedListening:
         self._nest.starved(self._listener.room)
 
 
-def _peer_of(sock: socket.socket) -> IAddress | None:
-    if sock.family == socket.AF_UNIX:
+def _peer_of(sock: socket.socket, family: int) -> IAddress | None:
+    if family == socket.AF_UNIX:
         return None
     host, port, *more = sock.getpeername()
-    if sock.family == socket.AF_INET6:
+    if family == socket.AF_INET6:
         return IPv6Address("TCP", host, port, *more)
     return IPv4Address("TCP", host, port)

@@ -40,7 +40,7 @@ class AdmittedHead(RequestHead):
         other.content_length = self.content_length
         other.chunked = False
         other.expects_continue = False
-        other.keep_alive = True
+        other.keep_alive = self.keep_alive
         other.connection_names = self.connection_names
         other.grant = self.grant
         other.lines = self.lines
@@ -56,17 +56,18 @@ class KnownRequests:
     __slots__ = ("_max_entries", "heads")
 
     def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
-        self.heads: dict[bytes, RequestHead] = {}
+        self.heads: dict[bytes, AdmittedHead] = {}
         self._max_entries = max_entries
 
     def keep(self, head: RequestHead, grant: Grant) -> None:
         """Remember, if that is safe and worth it, the lines of a head that `grant` admitted."""
-        block = repeating_lines(head)
+        block = repeating_lines(head, may_close=True)
         if block is None:
             return
         admitted = AdmittedHead()
         admitted.fields = head.fields
         admitted.content_length = head.content_length
+        admitted.keep_alive = head.keep_alive
         admitted.connection_names = head.connection_names
         admitted.grant = grant
         admitted.lines = upstream_lines(head)
@@ -80,13 +81,17 @@ class KnownRequests:
 
 
 class KnownAnswer:
-    """An answer's checked head, and `rewrite.client_lines` of it."""
+    """An answer's checked head, and `rewrite.client_lines` of it.
 
-    __slots__ = ("head", "lines")
+    `kept_length`: of the body, if the instance's connection is kept after it; else None.
+    """
+
+    __slots__ = ("head", "kept_length", "lines")
 
     def __init__(self, head: ResponseHead, lines: bytes) -> None:
         self.head = head
         self.lines = lines
+        self.kept_length = head.content_length if head.keep_alive else None
 
 
 class KnownAnswers:

@@ -80,12 +80,12 @@ def decode_tenant(value: list[Any]) -> Tenant:
     )
 
 
-def pages(tenants: Iterable[Tenant]) -> Iterator[list[Any]]:
+def pages(tenants: Iterable[Tenant], size: int = PAGE) -> Iterator[list[Any]]:
     """Encode tenants, in messages' worths."""
     page: list[Any] = []
     for tenant in tenants:
         page.append(encode_tenant(tenant))
-        if len(page) == PAGE:
+        if len(page) == size:
             yield page
             page = []
     if page:

@@ -1,8 +1,4 @@
-"""Wires made of our own sockets, in an epoll loop that is nested in the reactor.
-
-An epoll descriptor is itself readable when one of its descriptors is ready: the reactor is
-given that one, and what Twisted costs is then paid once for many events.
-"""
+"""Wires made of our own sockets, in the loop that is nested in the reactor."""
 
 from __future__ import annotations
 
@@ -10,18 +6,13 @@ import select
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from sqsuper.gateway.nest import Nest
 from sqsuper.gateway.outgoing import in_kernel
 from sqsuper.gateway.wire import WireUser
-from sqsuper.sockets.loop import Loop, Timer
 
 # `send` wants its user to wait once more than this is waiting. With one read on top of it, at
 # most 256 KiB are buffered a connection.
@@ -30,117 +21,11 @@ HIGH_WATER = 65_536
 READ_BYTES = 65_536
 READ_MORE_BYTES = 262_144 - HIGH_WATER
 
-# Turns before the reactor has its own: where there is much to do, the next has work already.
-_TURNS = 4
 # Reads of what was said before a connection broke: at most 1 MiB.
 _READS_AFTER_BREAK = 16
 _RESET = struct.pack("ii", 1, 0)
 
 log = Logger()
-
-
-def possible(reactor: Any) -> bool:
-    """Whether there is epoll, and a reactor that takes its descriptor."""
-    return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
-
-
-class ReactorLoop(Loop):
-    """A loop whose timers are the reactor's."""
-
-    def __init__(self, reactor: Any, report: Callable[[BaseException], None]) -> None:
-        super().__init__(epoll=True, clock=reactor.seconds, report=report)
-        self._reactor = reactor
-
-    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """See `Loop.after`."""
-        timer = Timer(self._reactor.seconds() + seconds, call)
-        self._reactor.callLater(seconds, timer.fire)
-        return timer
-
-
-@implementer(IReadDescriptor)
-class Nest:
-    """The loop, and what its wires share. To be made when the reactor's process is the final
-    one (after daemonising), since a descriptor of epoll must not cross a fork.
-    """
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self.loop = ReactorLoop(reactor, _report)
-        self.wires: set[NestedWire] = set()
-        self._turning = False
-        self._closed = False
-        self._soon: list[Callable[[], None]] = []
-        self._starved: list[Callable[[], None]] = []
-        reactor.addReader(self)
-
-    def soon(self, call: Callable[[], None]) -> None:
-        """Call `call` when what runs now has returned, in this turn or as the reactor's next."""
-        if self._turning:
-            self.loop.at_turn_end(call)
-            return
-        if not self._soon:
-            self._reactor.callLater(0, self._run_soon)
-        self._soon.append(call)
-
-    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Call `call` once after `seconds`, unless the timer is cancelled."""
-        return self.loop.after(seconds, call)
-
-    def starved(self, room: Callable[[], None]) -> None:
-        """Call `room` when the next descriptor has been closed."""
-        self._starved.append(room)
-
-    def forget(self, wire: NestedWire) -> None:
-        """Learn that a wire's descriptor is closed (for wires)."""
-        self.wires.discard(wire)
-        if self._starved:
-            starved, self._starved = self._starved, []
-            for room in starved:
-                self.soon(room)
-
-    def close(self) -> None:
-        """Reset what is left, tell their users, and close the loop. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        for wire in list(self.wires):
-            wire.abort()
-        self._run_soon()
-        self._reactor.removeReader(self)
-        self.loop.close()
-
-    def _run_soon(self) -> None:
-        while self._soon:
-            calls, self._soon = self._soon, []
-            for call in calls:
-                try:
-                    call()
-                except Exception as error:
-                    _report(error)
-
-    # IReadDescriptor
-
-    def fileno(self) -> int:
-        return self.loop.fileno()
-
-    def doRead(self) -> None:
-        """Handle what is ready, for a few turns. Raises nothing: the reactor would drop us."""
-        self._turning = True
-        try:
-            for _ in range(_TURNS):
-                if not self.loop.turn(0):
-                    break
-        except Exception as error:
-            _report(error)
-        finally:
-            self._turning = False
-
-    def connectionLost(self, reason: Failure) -> None:
-        pass
-
-    def logPrefix(self) -> str:
-        return "gateway"
 
 
 class NestedWire:
@@ -155,6 +40,7 @@ class NestedWire:
         "_closing",
         "_fd",
         "_finishing",
+        "_look",
         "_most",
         "_nest",
         "_out",
@@ -178,6 +64,7 @@ class NestedWire:
         self._fd = sock.fileno()
         self._user: WireUser | None = None
         self._out: deque[memoryview] | None = None
+        self._look: select.poll | None = None
         self._owes_drained = False
         self._paused = False
         self._closing = False
@@ -265,13 +152,7 @@ class NestedWire:
     def alive(self) -> bool:
         if self._broken or self._closing or self._read_ended:
             return False
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return self._is_quiet()
 
     # For the loop
 
@@ -340,11 +221,19 @@ class NestedWire:
         gone = self._read_ended and not self._finishing
         if self._reading or gone or self._closing or self._was_reset():
             self._end()
-        elif self._registered:
-            self._registered = False
-            self._nest.loop.unregister(self._fd)
+        else:
+            self._unregister()
 
     # Own affairs
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is there to be read, not even an end."""
+        look = self._look
+        if look is None:
+            # Asked for before every request to an instance: less than half of a peek by `recv`.
+            look = self._look = select.poll()
+            look.register(self._fd, select.POLLIN)
+        return not look.poll(0)
 
     def _was_reset(self) -> bool:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
@@ -359,6 +248,11 @@ class NestedWire:
     def _register(self) -> None:
         self._registered = True
         self._nest.loop.register(self._fd, self, reading=self._reading, writing=self._writing)
+
+    def _unregister(self) -> None:
+        if self._registered:
+            self._registered = False
+            self._nest.loop.unregister(self._fd)
 
     def _shut(self) -> None:
         try:
@@ -403,10 +297,8 @@ class NestedWire:
         self.abort()
 
     def _let_go(self) -> None:
-        if self._registered:
-            self._registered = False
-            # Before it is closed: a copy in a child that was just forked keeps events coming.
-            self._nest.loop.unregister(self._fd)
+        # Before it is closed: a copy in a child that was just forked keeps events coming.
+        self._unregister()
         self._fd = -1
         self._closing = True
         self._out = None
@@ -427,7 +319,3 @@ class NestedWire:
                 user.lost()
             except Exception:
                 log.failure("a connection's user failed")
-
-
-def _report(error: BaseException) -> None:
-    log.failure("in the gateway's loop", Failure(error))

@@ -53,24 +53,32 @@ def upstream_head(
     a head with Host and without X-Request-ID.
     """
     method = head.method
-    more = b""
+    key = upstream.key.encode("ascii")
     names = () if lines is not None else [name for name, _, _ in head.fields]
     if lines is None:
         lines = upstream_lines(head)
         if b"host" not in names:
-            more = b"Host: %b\r\n" % host_of(upstream).encode("ascii")
+            lines += b"Host: %b\r\n" % host_of(upstream).encode("ascii")
     if body_length is not None:
-        more += b"Content-Length: %d\r\n" % body_length
+        lines += b"Content-Length: %d\r\n" % body_length
     elif head.content_length is None and method == b"POST":
-        more += b"Content-Length: 0\r\n"
-    if REQUEST_ID not in names:
-        more += b"X-Request-ID: %b\r\n" % request_id
-    return b"%b %b HTTP/1.1\r\n%b%bAuthorization: Bearer %b\r\n\r\n" % (
-        method,
-        head.target,
+        lines += b"Content-Length: 0\r\n"
+    start = b"%b %b HTTP/1.1\r\n%b" % (method, head.target, lines)
+    if REQUEST_ID in names:
+        return b"%bAuthorization: Bearer %b\r\n\r\n" % (start, key)
+    return plain_upstream_head(start, b"", request_id=request_id, key=key)
+
+
+def plain_upstream_head(line: bytes, lines: bytes, *, request_id: bytes, key: bytes) -> bytes:
+    """Return the head that an instance gets, of a request that says all but its number.
+
+    `line`: the request line, with CRLF, of HTTP/1.1; `lines`: as in `upstream_head`.
+    """
+    return b"%b%bX-Request-ID: %b\r\nAuthorization: Bearer %b\r\n\r\n" % (
+        line,
         lines,
-        more,
-        upstream.key.encode("ascii"),
+        request_id,
+        key,
     )
 
 
@@ -104,4 +112,9 @@ def client_head(lines: bytes, *, request_id: bytes, connection: bytes, chunked: 
     `chunked`: the body goes on in chunks.
     """
     coding = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-    return b"%bX-Request-ID: %b\r\n%b%b\r\n" % (lines, request_id, coding, connection)
+    return plain_client_head(lines, request_id) + coding + connection + b"\r\n"
+
+
+def plain_client_head(lines: bytes, request_id: bytes) -> bytes:
+    """Return the same, less the empty line that ends it, for a client that goes on."""
+    return b"%bX-Request-ID: %b\r\n" % (lines, request_id)

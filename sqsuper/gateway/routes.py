@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Generator, Iterable, Sequence
 
 from sqsuper.config.model import Scope, Tenant, Token
 from sqsuper.http1.credentials import Grant
-
-_NOTHING: Mapping[bytes, Grant] = MappingProxyType({})
 
 
 class Routes:
@@ -37,29 +34,67 @@ class Routes:
         Return the grants of tokens that admit no more to what they did: those whose token is
         no longer that tenant's.
         """
-        changed = list(changed)
-        before: dict[bytes, Grant] = {}
-        for name in (*gone, *(tenant.name for tenant in changed)):
-            for digest in self._digests.pop(name, ()):
-                before[digest] = self._grants.pop(digest)
-        for tenant in changed:
-            self._add(tenant, before)
-        return {grant for digest, grant in before.items() if not self._still(digest, grant)}
+        staged = StagedRoutes(self)
+        for _ in staged.steps(list(changed), list(gone)):
+            pass
+        return staged.commit()
 
-    def _still(self, digest: bytes, before: Grant) -> bool:
-        return self._grants.get(digest) is before
-
-    def _add(self, tenant: Tenant, before: Mapping[bytes, Grant] = _NOTHING) -> None:
+    def _add(self, tenant: Tenant) -> None:
         self._digests[tenant.name] = tuple({token.sha256 for token in tenant.tokens})
         for token in tenant.tokens:
-            grant = _grant(tenant.name, tenant.enabled, token)
-            old = before.get(token.sha256)
-            if old is not None and old.tenant == grant.tenant:
-                # Who was admitted by it is recognised by the object.
-                old.read_only, old.enabled, old.label = grant.read_only, grant.enabled, grant.label
-                old.not_before, old.expires = grant.not_before, grant.expires
-                grant = old
-            self._grants[token.sha256] = grant
+            self._grants[token.sha256] = _grant(tenant.name, tenant.enabled, token)
+
+
+class StagedRoutes:
+    """A change of `routes` that is made ready step by step; before `commit` nobody sees it.
+
+    No other change may be committed in between.
+    """
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._before: dict[bytes, Grant] = {}
+        self._after: dict[bytes, Grant] = {}
+        self._digests: dict[str, tuple[bytes, ...]] = {}
+        self._gone: list[str] = []
+        self._kept: list[tuple[Grant, Grant]] = []
+
+    def steps(self, changed: Sequence[Tenant], gone: Sequence[str]) -> Generator[None, None, None]:
+        """Take the tenants `changed` and `gone`; a pause is offered after each."""
+        self._gone += gone
+        # All of them first: a token may go from one tenant to another.
+        for name in (*gone, *(tenant.name for tenant in changed)):
+            for digest in self._routes._digests.get(name, ()):
+                self._before[digest] = self._routes._grants[digest]
+            yield
+        for tenant in changed:
+            self._digests[tenant.name] = tuple({token.sha256 for token in tenant.tokens})
+            for token in tenant.tokens:
+                self._after[token.sha256] = self._granted(tenant, token)
+            yield
+
+    def _granted(self, tenant: Tenant, token: Token) -> Grant:
+        grant = _grant(tenant.name, tenant.enabled, token)
+        old = self._before.get(token.sha256)
+        if old is None or old.tenant != grant.tenant:
+            return grant
+        # Who was admitted by it is recognised by the object.
+        self._kept.append((old, grant))
+        return old
+
+    def commit(self) -> set[Grant]:
+        """Go over to it, for all tenants at once; return what `Routes.change` does."""
+        for old, new in self._kept:
+            old.read_only, old.enabled, old.label = new.read_only, new.enabled, new.label
+            old.not_before, old.expires = new.not_before, new.expires
+        routes, after = self._routes, self._after
+        for name in self._gone:
+            routes._digests.pop(name, None)
+        routes._digests.update(self._digests)
+        for digest in self._before:
+            del routes._grants[digest]
+        routes._grants.update(after)
+        return {grant for digest, grant in self._before.items() if after.get(digest) is not grant}
 
 
 def _grant(tenant: str, enabled: bool, token: Token) -> Grant:

@@ -16,8 +16,10 @@ from twisted.logger import Logger
 
 from sqsuper.config.model import Config, Tenant
 from sqsuper.gateway.accesslog import AccessLog
+from sqsuper.gateway.applying import Prepared, TenantChanges
 from sqsuper.gateway.client import ClientConnection
 from sqsuper.gateway.commons import Commons, Own
+from sqsuper.gateway.doors import Door, Doors
 from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.limits import (
     Limits,
@@ -25,7 +27,7 @@ from sqsuper.gateway.limits import (
     WrongTokens,
     client_address,
 )
-from sqsuper.gateway.listening import Listening, Wires, wires_for
+from sqsuper.gateway.listening import Wires, wires_for
 from sqsuper.gateway.memo import KnownAnswers, KnownRequests
 from sqsuper.gateway.rate import Bucket
 from sqsuper.gateway.routes import Routes
@@ -36,8 +38,11 @@ from sqsuper.http1 import answers
 from sqsuper.http1.credentials import Grant
 from sqsuper.http1.head import RequestHead
 from sqsuper.instances import Instances
+from sqsuper.slices import Slices
 
 SWEEP_INTERVAL = 0.25
+LAST_CALL = 1.0
+"""Seconds for which a connection stays open at the stop without a request, to bring one more."""
 
 log = Logger()
 
@@ -74,21 +79,13 @@ class GatewayService(Service):
         self._pools: dict[str, Pool] = {}
         self._clients: set[ClientConnection] = set()
         self._wires: Wires | None = None
-        self._listeners: list[Listening] = []
+        self._doors: Doors | None = None
         self._sweeper: Any = None
         self._stopping = False
+        self._last_call = 0.0
         self._all_gone: Deferred[None] | None = None
         gateway = config.gateway
-        self.timing = Limits(
-            max_head_bytes=gateway.max_head_bytes,
-            max_body_bytes=gateway.max_body_bytes,
-            head_timeout=gateway.head_timeout,
-            idle_timeout=gateway.idle_timeout,
-            body_timeout=_or(gateway.body_timeout, gateway.idle_timeout),
-            body_rate=gateway.body_rate,
-            send_timeout=_or(gateway.send_timeout, gateway.idle_timeout),
-            upstream_timeout=gateway.upstream_timeout,
-        )
+        self.timing = Limits.of(gateway)
         self._routes = Routes.of(config.tenants)
         self.lookup = self._routes.lookup
         self.known_requests = KnownRequests()
@@ -109,14 +106,14 @@ class GatewayService(Service):
     def startService(self) -> Deferred[None]:
         super().startService()  # type: ignore[no-untyped-call]
         self._wires = wires = wires_for(self._reactor, self._nested)
+        self._doors = doors = Doors(wires, self._accept)
         self._sweeper = self._reactor.callLater(SWEEP_INTERVAL, self._sweep)
-        return Deferred.fromCoroutine(self._listen(wires))
+        return Deferred.fromCoroutine(self._listen(doors))
 
-    async def _listen(self, wires: Wires) -> None:
+    async def _listen(self, doors: Doors) -> None:
         if self.access is not None:
             self.access.open()
-        for endpoint in self.config.gateway.listen:
-            self._listeners.append(await wires.listen(endpoint, self._accept))
+        await doors.open(self.config.gateway.listen)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -124,21 +121,16 @@ class GatewayService(Service):
 
     async def stop_listening(self) -> None:
         """Take no more connections. Idempotent."""
-        listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            try:
-                await listener.close()
-            except Exception:
-                # Such as a Unix socket's file that is gone: no reason not to stop.
-                log.failure("a listener was not closed cleanly")
+        if self._doors is not None:
+            await self._doors.close()
 
     async def _stop(self) -> None:
         self._stopping = True
         await self.stop_listening()
-        for client in list(self._clients):
-            client.close_if_idle()
+        drain = max((t.settings.drain for t in self._tenants.values()), default=0.0)
+        self._last_call = min(LAST_CALL, drain)
+        self._close_idle()
         if self._clients:
-            drain = max((t.settings.drain for t in self._tenants.values()), default=0.0)
             cut = self._reactor.callLater(drain, self._cut_all)
             self._all_gone = Deferred()
             await self._all_gone
@@ -152,6 +144,12 @@ class GatewayService(Service):
             self.access.close()
         if self._wires is not None:
             self._wires.close()
+
+    def _close_idle(self) -> None:
+        # A request may be on its way on a connection that was used just now, or is new.
+        before = self.seconds() - self._last_call
+        for client in list(self._clients):
+            client.close_if_idle(before)
 
     def _cut_all(self) -> None:
         for client in list(self._clients):
@@ -169,11 +167,13 @@ class GatewayService(Service):
 
     def addresses(self) -> Sequence[IAddress]:
         """Return what the listeners are bound to, in the order of binding."""
-        return [listener.address() for listener in self._listeners]
+        return [] if self._doors is None else self._doors.addresses()
 
     def _sweep(self) -> None:
         self._sweeper = self._reactor.callLater(SWEEP_INTERVAL, self._sweep)
         now = self.seconds()
+        if self._stopping:
+            self._close_idle()
         for client in list(self._clients):
             try:
                 client.sweep(now)
@@ -186,17 +186,17 @@ class GatewayService(Service):
         if self.access is not None:
             self.access.sweep(now)
 
-    def _accept(self, wire: Wire, address: IAddress | None) -> WireUser:
+    def _accept(self, wire: Wire, address: IAddress | None, door: Door) -> WireUser:
         peer = getattr(address, "host", "") or ""
         if self._stopping or not self._connections.enter(peer):
             return self._turn_away(wire, peer)
-        client = ClientConnection(self, wire, peer)
+        client = ClientConnection(self, wire, peer, door)
         self._clients.add(client)
         return client
 
     def _turn_away(self, wire: Wire, peer: str) -> WireUser:
         reason = "the gateway is stopping" if self._stopping else "too many connections"
-        code = "stopping" if self._stopping else "overloaded"
+        code = "draining" if self._stopping else "overloaded"
         answer = answers.error(503, code, reason, fields=(b"Retry-After: 1\r\n",))
         wire.send(answer)
         if self.access is not None:
@@ -206,29 +206,104 @@ class GatewayService(Service):
 
     # What may be asked of a gateway
 
+    async def prepare(
+        self, config: Config, changed: Sequence[Tenant], gone: Sequence[str], slices: Slices
+    ) -> Prepared:
+        """Make ready for another configuration, without that anything is seen of it.
+
+        `changed`: the tenants that are new in it or say something else; `gone`: the names of
+        those that are not in it. New endpoints are bound, a new access log is opened; raises
+        what the reactor does, or OSError, when that fails, and all is as it was. One at a time.
+        """
+        assert self._doors is not None, "it serves"
+        gateway, before = config.gateway, self.config.gateway
+        access = self.access
+        if (gateway.access_log, gateway.trusted_proxies) != (
+            before.access_log,
+            before.trusted_proxies,
+        ):
+            access = AccessLog.of(gateway, self._grant_of, self.now)
+            if access is not None:
+                access.open()
+        try:
+            moving = await self._doors.prepare(gateway.listen)
+        except BaseException:
+            if access is not None and access is not self.access:
+                access.close()
+            raise
+        change = TenantChanges(self._routes, gone)
+        await slices.run(change.steps(self._tenants, changed))
+        return Prepared(config, moving, access, change)
+
+    async def commit(self, prepared: Prepared) -> None:
+        """Go over to what was prepared: first everything but the endpoints, in one step.
+
+        What came in by an endpoint that is closed ends with its next answer.
+        """
+        gateway = prepared.config.gateway
+        self.config = prepared.config
+        timing = Limits.of(gateway)
+        if timing != self.timing:
+            self.timing = timing
+            for client in self._clients:
+                client.retime(timing)
+        self._connections.resize(gateway.max_connections, gateway.max_connections_per_address)
+        self._wrong_tokens.resize(gateway.wrong_tokens_per_minute)
+        access, self.access = self.access, prepared.access
+        if access is not None and access is not self.access:
+            access.close()
+        self._go_over(prepared.change)
+        closed = await prepared.moving.commit()
+        for client in list(self._clients):
+            if client.door in closed:
+                client.leave()
+
+    async def withdraw(self, prepared: Prepared) -> None:
+        """Undo what was prepared."""
+        await prepared.moving.withdraw()
+        if prepared.access is not None and prepared.access is not self.access:
+            prepared.access.close()
+
     def change(self, changed: Iterable[Tenant], gone: Iterable[str]) -> None:
         """Go on with other settings and tokens of some tenants, and without those `gone`.
 
         A token that admits no more ends the open exchanges that it began; nothing else is
         touched.
         """
-        changed, gone = list(changed), list(gone)
-        for name in gone:
+        change = TenantChanges(self._routes, list(gone))
+        for _ in change.steps(self._tenants, changed):
+            pass
+        self._go_over(change)
+
+    def _go_over(self, change: TenantChanges) -> None:
+        for name in change.gone:
             if self._tenants.pop(name, None) is not None:
                 self.rates.pop(name, None)
-        for tenant in changed:
-            before = self._tenants.get(tenant.name)
-            self._tenants[tenant.name] = tenant
-            if before is None or before.settings.rate != tenant.settings.rate:
-                self._take_rate(tenant)
-            pool = self._pools.get(tenant.name)
-            if pool is not None:
-                pool.adjust(tenant.settings)
-        revoked = self._routes.change(changed, gone)
+                self._drop_pool(name)
+        self._tenants.update(change.changed)
+        for tenant in change.rated:
+            self._take_rate(tenant)
+        for name, pool in self._pools.items():
+            if name in change.changed:
+                pool.adjust(change.changed[name].settings)
+        revoked = change.routes.commit()
         self.known_requests.clear()
         if revoked:
             for client in list(self._clients):
                 client.end_if_revoked(revoked)
+
+    def _drop_pool(self, name: str) -> None:
+        """Forget the connections to a tenant's instance when no request is under way."""
+        pool = self._pools.get(name)
+        if pool is None:
+            return
+
+        def quiet() -> None:
+            if name not in self._tenants and self._pools.get(name) is pool:
+                del self._pools[name]
+                pool.close()
+
+        pool.when_quiet(quiet)
 
     def quiet(self, tenant: str) -> Deferred[None]:
         """Return a Deferred that fires when no request has a slot of the tenant's instance."""
@@ -239,6 +314,15 @@ class GatewayService(Service):
         else:
             pool.when_quiet(lambda: done.callback(None))
         return done
+
+    def inflight(self, tenant: str) -> int:
+        """Return how many requests have a slot of the tenant's instance."""
+        pool = self._pools.get(tenant)
+        return 0 if pool is None else pool.inflight
+
+    def all_inflight(self) -> dict[str, int]:
+        """Return `inflight` of all tenants that have any."""
+        return {name: pool.inflight for name, pool in self._pools.items() if pool.inflight}
 
     def wrong_token_elsewhere(self, address: str) -> None:
         """Count an unknown token that another gateway had from `address`."""
@@ -342,7 +426,3 @@ class _TurnedAway:
 
     def lost(self) -> None:
         pass
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value

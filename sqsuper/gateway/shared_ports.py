@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ import attrs
 from twisted.internet import tcp, unix
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory, ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
 from sqsuper.config.endpoints import take_apart
+from sqsuper.passed_sockets import PassedSocketError, server_endpoint
 
 TWISTED_BACKLOG = 50
 BACKLOG = 1024
@@ -70,26 +72,45 @@ class SharedPort:
 
 
 class SharedPorts:
-    """Binds endpoint strings without accepting anything."""
+    """Binds endpoint strings without accepting anything: `Wires` as far as `Doors` need them.
+
+    `ports` are the sockets; several `ssl:` strings of one port have one.
+    """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._uses: list[SharedPort] = []
         self.ports: list[SharedPort] = []
 
     async def bind(self, endpoints: Iterable[str]) -> None:
         """Bind them all. Raises what Twisted does, or `UnsharableError`; `close` then."""
-        for index, endpoint in enumerate(endpoints):
-            recording = _RecordingReactor(self._reactor, self.ports, _handed_over(index))
-            try:
-                port = await serverFromString(recording, _plain(endpoint)).listen(_Nobody())
-            except Exception as error:
-                if recording.bound:
-                    raise
+        for endpoint in endpoints:
+            await self.listen(endpoint)
+
+    async def listen(self, endpoint: str, user_for: object = None) -> SharedListening:
+        """Bind one, for workers to accept from. Raises what Twisted does, or `UnsharableError`."""
+        recording = _RecordingReactor(self._reactor, self.ports, _handed_over(endpoint))
+        try:
+            port = await server_endpoint(recording, _plain(endpoint)).listen(_Nobody())
+        except PassedSocketError:
+            raise
+        except Exception as error:
+            if recording.bound is None and not recording.asked:
                 # It did not even come to ask for a socket.
                 raise UnsharableError(endpoint) from error
-            if not recording.bound:
-                await maybeDeferred(port.stopListening)
-                raise UnsharableError(endpoint)
+            raise
+        if recording.bound is None:
+            await maybeDeferred(port.stopListening)
+            raise UnsharableError(endpoint)
+        self._uses.append(recording.bound)
+        return SharedListening(self, recording.bound)
+
+    async def let_go(self, shared: SharedPort) -> None:
+        """One endpoint string less; with the last one of a port it is unbound."""
+        self._uses.remove(shared)
+        if shared not in self._uses:
+            self.ports.remove(shared)
+            await maybeDeferred(shared.port.stopListening)
 
     def addresses(self) -> list[Any]:
         """Return what is bound, in the order of binding."""
@@ -97,13 +118,33 @@ class SharedPorts:
 
     async def close(self) -> None:
         """Unbind everything. Idempotent."""
-        ports, self.ports = self.ports, []
+        ports, self.ports, self._uses = self.ports, [], []
         for shared in ports:
             try:
                 await maybeDeferred(shared.port.stopListening)
             except Exception:
                 # Such as a Unix socket's file that is gone: no reason not to stop.
                 log.failure("a listener was not closed cleanly")
+
+
+class SharedListening:
+    """One endpoint string that is bound (`listening.Listening`)."""
+
+    def __init__(self, ports: SharedPorts, shared: SharedPort) -> None:
+        self.shared = shared
+        self._ports = ports
+        self._closed = False
+
+    def address(self) -> IAddress:
+        """Return what it is bound to."""
+        address: IAddress = self.shared.port.getHost()
+        return address
+
+    async def close(self) -> None:
+        """Unbind it, unless another string has the same port. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            await self._ports.let_go(self.shared)
 
 
 class _Nobody(ServerFactory):
@@ -137,16 +178,18 @@ class _RecordingReactor(_Delegating):
         super().__init__(reactor)
         self._ports = ports
         self._handed_over = handed_over
-        self.bound = False
+        self.asked = False
+        self.bound: SharedPort | None = None
 
     def listenTCP(
         self, port: int, factory: Factory, backlog: int = TWISTED_BACKLOG, interface: str = ""
     ) -> IListeningPort:
-        self.bound = True
+        self.asked = True
         place = Place(port, interface)
         for shared in self._ports:
             # Several `ssl:` strings of one port are one listener.
             if shared.place == place and port:
+                self.bound = shared
                 return shared.port  # type: ignore[no-any-return]
         return self._keep(place, self._reactor.listenTCP(port, factory, _room(backlog), interface))
 
@@ -158,20 +201,21 @@ class _RecordingReactor(_Delegating):
         mode: int = 0o666,
         wantPID: int = 0,
     ) -> IListeningPort:
-        self.bound = True
+        self.asked = True
         bound = self._reactor.listenUNIX(address, factory, _room(backlog), mode, wantPID)
         return self._keep(Place(0, "", os.fsdecode(address)), bound)
 
     def adoptStreamPort(
         self, fileDescriptor: int, addressFamily: int, factory: Factory
     ) -> IListeningPort:
-        self.bound = True
+        self.asked = True
         port = self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory)
         return self._keep(self._handed_over, port)
 
     def _keep(self, place: Place, port: Any) -> IListeningPort:
         port.stopReading()
-        self._ports.append(SharedPort(place, port))
+        self.bound = SharedPort(place, port)
+        self._ports.append(self.bound)
         return port  # type: ignore[no-any-return]
 
 
@@ -185,6 +229,10 @@ class InheritingReactor(_Delegating):
     def __init__(self, reactor: Any, inherited: Sequence[tuple[Place, int]]) -> None:
         super().__init__(reactor)
         self._inherited = list(inherited)
+
+    def inherit(self, place: Place, fd: int) -> None:
+        """Have one more."""
+        self._inherited.append((place, fd))
 
     def listenTCP(
         self, port: int, factory: Factory, backlog: int = TWISTED_BACKLOG, interface: str = ""
@@ -256,20 +304,21 @@ class _InheritedUnixPort(unix.Port):
 
 
 def worker_endpoints(endpoints: Iterable[str]) -> list[str]:
-    """Return the strings by which a worker listens on what `SharedPorts.bind` bound.
+    """Return the strings by which a worker listens on what `SharedPorts.listen` bound.
 
     They are the same, but for sockets that were handed over: only the first process is.
     """
     found = []
-    for index, endpoint in enumerate(endpoints):
-        place = _handed_over(index)
+    for endpoint in endpoints:
+        place = _handed_over(endpoint)
         inherited = f"tcp:{place.port}:interface={place.interface}"
         found.append(inherited if endpoint.startswith("systemd:") else endpoint)
     return found
 
 
-def _handed_over(index: int) -> Place:
-    return Place(index, "inherited")
+def _handed_over(endpoint: str) -> Place:
+    """Name the place of a socket that comes listening, after its endpoint string."""
+    return Place(0, f"inherited-{sha256(endpoint.encode()).hexdigest()[:16]}")
 
 
 def _plain(endpoint: str) -> str:

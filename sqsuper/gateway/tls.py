@@ -7,10 +7,11 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from sqsuper.gateway.handshakes import Handshakes
-from sqsuper.gateway.nested import HIGH_WATER, Nest, NestedWire
+from sqsuper.gateway.nest import Nest
+from sqsuper.gateway.nested import HIGH_WATER
+from sqsuper.gateway.tls_opening import DEAF, OPEN, SHAKING, OpeningWire
 from sqsuper.http1 import answers
 
 # The most that one record carries (RFC 8446, 5.1): what is read or written in one go.
@@ -22,18 +23,8 @@ _END_IS_TOLD = hasattr(ssl, "OP_IGNORE_UNEXPECTED_EOF")
 _RECORDS = 4
 _SHORT = 1_024
 
-_HANDSHAKE = 0x16  # the type of the record that begins a connection
-_PEEK = 5
-_HINT = "this port speaks HTTPS; use https:// instead of http://"
 
-# A wire's states, in their order.
-_FRESH = 0  # nothing has come
-_SHAKING = 1  # the handshake is under way
-_OPEN = 2
-_DEAF = 3  # nothing can be understood or said any more: what comes is thrown away
-
-
-class TlsWire(NestedWire):
+class TlsWire(OpeningWire):
     """A wire over one accepted socket that speaks TLS.
 
     Before its handshake is over `close` and `finish` end it at once, but for some that are
@@ -41,19 +32,7 @@ class TlsWire(NestedWire):
     Who speaks HTTP without TLS gets a line in plain text that tells of https.
     """
 
-    __slots__ = (
-        "_context",
-        "_end_held",
-        "_farewell",
-        "_handshakes",
-        "_notice_due",
-        "_read_blocked",
-        "_state",
-        "_thrown",
-        "_write_blocked",
-    )
-
-    _socket: Any  # `ssl.SSLSocket` from the handshake on
+    __slots__ = ("_end_held", "_notice_due", "_read_blocked", "_write_blocked")
 
     def __init__(
         self,
@@ -62,11 +41,8 @@ class TlsWire(NestedWire):
         context: Callable[[], ssl.SSLContext],
         handshakes: Handshakes,
     ) -> None:
-        """Take over `sock`; `context` gives what the handshake begins with."""
-        super().__init__(nest, sock)
-        self._context = context
-        self._handshakes = handshakes
-        self._state = _FRESH
+        """See `OpeningWire`."""
+        super().__init__(nest, sock, context, handshakes)
         # The peer is to be told that we send no more.
         self._notice_due = False
         # A read that waits for room to write, and a write that waits for something to read.
@@ -74,18 +50,15 @@ class TlsWire(NestedWire):
         self._write_blocked = False
         # The end came together with data that made the user pause.
         self._end_held = False
-        self._thrown = 0
-        # Closed by its user already: it only waits for the handshake to be told why.
-        self._farewell = False
 
     # Wire
 
     def send(self, data: bytes) -> bool:
-        if self._closing or self._finishing or self._broken or self._state == _DEAF or not data:
+        if self._closing or self._finishing or self._broken or self._state == DEAF or not data:
             return True
         out = self._out
         if out is None:
-            if self._state == _OPEN and len(data) <= RECORD_BYTES:
+            if self._state == OPEN and len(data) <= RECORD_BYTES:
                 try:
                     self._socket.write(data)
                     return True
@@ -99,7 +72,7 @@ class TlsWire(NestedWire):
             self._out = out = deque()
             out.append(memoryview(data))
             self.pending += len(data)
-            if self._state == _OPEN:
+            if self._state == OPEN:
                 if len(data) > RECORD_BYTES:
                     self._flush()
                 if self._out is not None:
@@ -120,7 +93,7 @@ class TlsWire(NestedWire):
             super().resume()
 
     def finish(self) -> None:
-        if self._state < _OPEN:
+        if self._state < OPEN:
             self.close()
         else:
             super().finish()
@@ -129,7 +102,7 @@ class TlsWire(NestedWire):
         if self._closing:
             return
         self._closing = True
-        if self._state == _OPEN and not self._broken:
+        if self._state == OPEN and not self._broken:
             if self._out is not None:
                 return
             try:
@@ -137,7 +110,7 @@ class TlsWire(NestedWire):
             except ssl.SSLWantWriteError:
                 self._arm(reading=False, writing=True)
                 return
-        elif self._state < _OPEN and self._out is not None and self._handshakes.room():
+        elif self._state < OPEN and self._out is not None and self._handshakes.room():
             self._farewell = True
             self._handshakes.farewells += 1
             self._nest.later(answers.LINGER_SECONDS, self._end)
@@ -147,14 +120,14 @@ class TlsWire(NestedWire):
         self._nest.soon(self._tell_lost)
 
     def alive(self) -> bool:
-        if self._broken or self._closing or self._read_ended or self._state == _DEAF:
+        if self._broken or self._closing or self._read_ended or self._state == DEAF:
             return False
-        return self._quiet()
+        return self._is_quiet()
 
     # For the loop
 
     def readable(self) -> None:
-        if self._state != _OPEN:
+        if self._state != OPEN:
             self._readable_otherwise()
             return
         if self._write_blocked:
@@ -166,11 +139,25 @@ class TlsWire(NestedWire):
             if not self._write_blocked:
                 self._arm(reading=False, writing=self._writing)
             return
-        self._took(*self._read())
+        try:
+            data = self._socket.read(RECORD_BYTES)
+        except Exception as error:
+            self._took(b"", self._how_it_ended(error))
+            return
+        if not data or len(data) >= _SHORT or self._notice_due:
+            self._took(*self._read_on(data))
+            return
+        # All there is: OpenSSL holds back nothing of a record that was read whole.
+        user = self._user
+        assert user is not None
+        try:
+            user.received(data)
+        except Exception:
+            self._defect()
 
     def writable(self) -> None:
-        if self._state != _OPEN:
-            if self._state == _SHAKING:
+        if self._state != OPEN:
+            if self._state == SHAKING:
                 self._line_up()
             return
         if self._read_blocked:
@@ -186,119 +173,41 @@ class TlsWire(NestedWire):
         else:
             self._all_sent()
 
-    def hung_up(self) -> None:
-        if self._state in (_FRESH, _SHAKING):
-            self._end()
-        else:
-            super().hung_up()
-
-    # The handshake
-
-    def step_handshake(self) -> None:
-        """Take one step of the handshake (for `Handshakes`)."""
-        if self._fd < 0:
-            return
-        reading, writing = True, False
-        try:
-            if self._state == _FRESH:
-                # Not before the client has begun: a connection that says nothing costs little.
-                self._socket = self._context().wrap_socket(
-                    self._socket,
-                    server_side=True,
-                    do_handshake_on_connect=False,
-                    suppress_ragged_eofs=False,
-                )
-                self._state = _SHAKING
-            self._socket.do_handshake()
-            self._state = _OPEN
-            self._handshakes.done += 1
-            writing = self._out is not None
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLWantWriteError:
-            reading, writing = False, True
-        except (OSError, ValueError):
-            # ValueError: the other side is gone already.
-            self._handshakes.failed += 1
-            self._end()
-            return
-        self._reading, self._writing = reading, writing
-        self._register()
-
-    def _line_up(self) -> None:
-        """Wait for a step; nothing is to be told until then.
-
-        Out of the loop, since `wrap_socket` closes the descriptor of a client that is gone.
-        """
-        self._registered = False
-        self._nest.loop.unregister(self._fd)
-        self._handshakes.line_up(self)
-
-    def _readable_otherwise(self) -> None:
-        if self._state == _DEAF:
-            self._throw_away()
-            return
-        if self._state == _FRESH:
-            try:
-                first = self._socket.recv(_PEEK, socket.MSG_PEEK)
-            except BlockingIOError:
-                return
-            except OSError:
-                first = b""
-            if not first:
-                self._end()
-                return
-            if first[0] != _HANDSHAKE:
-                self._tell_https(first)
-                return
-        self._line_up()
-
-    def _tell_https(self, first: bytes) -> None:
-        self._handshakes.failed += 1
-        if not first[:1].isalpha() and first[:1] not in b"\r\n":
-            self._end()
-            return
-        method = b"HEAD" if first == b"HEAD " else b""
-        try:
-            self._socket.send(answers.error(400, "https-port", _HINT, method=method))
-        except OSError:
-            self._end()
-            return
-        self._go_deaf()
-
     # Own affairs
 
-    def _read(self) -> tuple[bytes, bool | None]:
-        """Return what there is, and how it ended: None not at all, True in good order."""
+    def _read_on(self, data: bytes) -> tuple[bytes, bool | None]:
+        """Return `data`, what there is behind it, and how it ended (see `_how_it_ended`)."""
         parts: list[bytes] = []
-        end: bool | None = None
         read = self._socket.read
-        for _ in range(_RECORDS):
+        end: bool | None = None
+        while data:
+            parts.append(data)
+            if len(data) < _SHORT or len(parts) == _RECORDS:
+                break
             try:
                 data = read(RECORD_BYTES)
-            except ssl.SSLWantReadError:
+            except Exception as error:
+                end = self._how_it_ended(error)
                 break
-            except ssl.SSLWantWriteError:
-                self._read_blocked = True
-                self._arm(reading=self._reading, writing=True)
-                break
-            except ssl.SSLZeroReturnError:
-                end = True
-                break
-            except ssl.SSLEOFError:
-                end = not _END_IS_TOLD
-                break
-            except (OSError, ValueError):
-                end = False
-                break
-            if not data:
-                end = True
-                break
-            parts.append(data)
-            # OpenSSL holds back nothing of a record that was read whole.
-            if len(data) < _SHORT:
-                break
+        else:
+            end = True
         return (parts[0] if len(parts) == 1 else b"".join(parts)), end
+
+    def _how_it_ended(self, error: Exception) -> bool | None:
+        """Say how the stream ended when a read raises: not at all (None), or in good order?"""
+        if isinstance(error, ssl.SSLWantReadError):
+            return None
+        if isinstance(error, ssl.SSLWantWriteError):
+            self._read_blocked = True
+            self._arm(reading=self._reading, writing=True)
+            return None
+        if isinstance(error, ssl.SSLZeroReturnError):
+            return True
+        if isinstance(error, ssl.SSLEOFError):
+            return not _END_IS_TOLD
+        if isinstance(error, (OSError, ValueError)):
+            return False
+        raise error
 
     def _took(self, data: bytes, end: bool | None) -> None:
         user = self._user
@@ -324,7 +233,7 @@ class TlsWire(NestedWire):
     def _flush(self) -> None:
         """Send what waits, record by record; the one that was refused is given again first."""
         out = self._out
-        if self._state != _OPEN:
+        if self._state != OPEN:
             return
         while out:
             view = out[0]
@@ -365,7 +274,7 @@ class TlsWire(NestedWire):
             self._tell_drained()
 
     def _shut(self) -> None:
-        if self._state == _OPEN:
+        if self._state == OPEN:
             self._notice_due = True
             self._give_notice()
         self._nest.soon(self._tell_drained)
@@ -375,7 +284,7 @@ class TlsWire(NestedWire):
 
         `unwrap` reads, too, and would make the connection useless by finding data.
         """
-        if not (self._read_ended or self._quiet()):
+        if not (self._read_ended or self._is_quiet()):
             return
         try:
             ended = self._notify()
@@ -409,53 +318,15 @@ class TlsWire(NestedWire):
             return None
         return True
 
-    def _quiet(self) -> bool:
-        """Whether nothing is there to be read, not even an end."""
+    def _is_quiet(self) -> bool:
         tls = self._socket
         if isinstance(tls, ssl.SSLSocket) and tls.pending():
             return False
-        try:
-            # `SSLSocket.recv` takes no flags.
-            socket.socket.recv(tls, 1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
-
-    def _go_deaf(self) -> None:
-        """Say no more, and throw away what comes for a while, so that no reset overtakes what
-        was said last.
-        """
-        self._state = _DEAF
-        try:
-            socket.socket.shutdown(self._socket, socket.SHUT_WR)
-        except OSError:
-            self._end()
-            return
-        self._arm(reading=True, writing=False)
-        self._nest.later(answers.LINGER_SECONDS, self._end)
-
-    def _throw_away(self) -> None:
-        try:
-            data = socket.socket.recv(self._socket, 65_536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self._thrown += len(data)
-        if not data or self._thrown > answers.LINGER_BYTES:
-            self._end()
+        return super()._is_quiet()
 
     def _arm_for_out(self) -> None:
         blocked = self._write_blocked
         self._arm(reading=self._reading or blocked, writing=not blocked)
-
-    def _let_go(self) -> None:
-        if self._farewell:
-            self._farewell = False
-            self._handshakes.farewells -= 1
-        super()._let_go()
 
     def _tell_ended(self) -> None:
         if self._user is None or self._fd < 0 or self._read_ended:

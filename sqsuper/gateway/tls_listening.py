@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
@@ -14,7 +14,8 @@ from sqsuper.config.certificates import CertificateError, CertificateFiles
 from sqsuper.config.endpoints import take_apart, without_tls
 from sqsuper.gateway.certificates import Certificates, CertificateState
 from sqsuper.gateway.handshakes import Handshakes
-from sqsuper.gateway.nested import Nest, NestedWire
+from sqsuper.gateway.nest import Nest
+from sqsuper.gateway.nested import NestedWire
 from sqsuper.gateway.tls import TlsWire
 from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.sockets.loop import Timer
@@ -55,13 +56,24 @@ def refusal(endpoint: str, reason: str) -> CannotListenError:
     return CannotListenError(apart.interface, apart.port, TlsUnavailableError(reason))
 
 
+def check_certificate(endpoint: str) -> None:
+    """Raise CannotListenError if an `ssl:` string's certificate cannot be used."""
+    if not is_tls(endpoint):
+        return
+    apart = take_apart(endpoint, Path())
+    try:
+        Certificates([CertificateFiles.of(apart)])
+    except CertificateError as error:
+        raise CannotListenError(apart.interface, apart.port, error) from None
+
+
 class TlsPorts:
     """The TLS ports of one nest."""
 
-    def __init__(self, nest: Nest, reactor: Any, bind: Bind) -> None:
+    def __init__(self, nest: Nest, bind: Bind) -> None:
         self._nest = nest
         self._bind = bind
-        self.handshakes = Handshakes(nest, reactor)
+        self.handshakes = Handshakes(nest)
         self._ports: dict[tuple[str, int], _Port] = {}
 
     async def listen(

@@ -141,6 +141,10 @@ class ListenFactory(Factory):
     def __init__(self, user_for: Callable[[Wire, IAddress | None], WireUser]) -> None:
         self._user_for = user_for
 
+    def logPrefix(self) -> str:
+        """Return what Twisted's line on a new port begins with: no class is known to users."""
+        return "gateway"
+
     def buildProtocol(self, addr: IAddress | None) -> TransportWire:
         wire = TransportWire(lambda wire: self._user_for(wire, addr))
         wire.factory = self

@@ -40,6 +40,10 @@ class Asker(Protocol):
         """End, releasing everything: one of the calls above raised."""
 
 
+# Who has a slot: recognised as an object, asked for nothing.
+Holder = object
+
+
 class Slots(Protocol):
     """Who divides a tenant's slots among several processes, and is told of need and use.
 
@@ -69,11 +73,12 @@ class UpstreamUser(Protocol):
 class UpstreamConnection:
     """One connection to an instance: used by one exchange at a time, or idle in its pool."""
 
-    __slots__ = ("idle_since", "pool", "upstream", "user", "wire")
+    __slots__ = ("idle_since", "key", "pool", "upstream", "user", "wire")
 
     def __init__(self, pool: Pool, upstream: Upstream, wire: Wire) -> None:
         self.pool = pool
         self.upstream = upstream
+        self.key = upstream.key.encode("ascii")
         self.wire = wire
         self.user: UpstreamUser | None = None
         self.idle_since = 0.0
@@ -156,7 +161,7 @@ class Pool:
         self._instances = instances
         self._connector = connector
         self._seconds = seconds
-        self._holding: set[Asker] = set()
+        self._holding: set[Holder] = set()
         self._starting: OrderedDict[Asker, Wait | None] = OrderedDict()
         self._waiting: OrderedDict[Asker, float] = OrderedDict()
         self._idle: deque[UpstreamConnection] = deque()
@@ -210,6 +215,29 @@ class Pool:
         else:
             self._start(asker)
 
+    def at_once(self) -> UpstreamConnection | None:
+        """Return the connection that a request could have now, without any wait; or None.
+
+        Nothing is taken yet: see `hold`.
+        """
+        if not self._idle or self._waiting or len(self._holding) >= self._max_inflight:
+            return None
+        connection = self._idle[-1]
+        upstream = self._instances.ready(self.tenant)
+        if upstream is None or upstream.epoch != connection.upstream.epoch:
+            return None
+        return connection if connection.wire.alive() else None
+
+    def hold(self, holder: Holder) -> None:
+        """Take the slot, and out of the pool the connection, that `at_once` just returned."""
+        self._idle.pop()
+        self._holding.add(holder)
+
+    def hand_on(self, holder: Holder, other: Holder) -> None:
+        """Let `other` have the slot that `holder` has."""
+        self._holding.remove(holder)
+        self._holding.add(other)
+
     def withdraw(self, asker: Asker) -> None:
         """Ask no longer. Harmless when the asker does not wait."""
         waited = bool(self._waiting) and self._waiting.pop(asker, None) is not None
@@ -221,10 +249,10 @@ class Pool:
         if waited and self._slots is not None:
             self._slots.released()
 
-    def leave(self, asker: Asker) -> None:
-        """Give the slot back that `asker` has. Harmless when it has none."""
-        if asker in self._holding:
-            self._holding.remove(asker)
+    def leave(self, holder: Holder) -> None:
+        """Give the slot back that `holder` has. Harmless when it has none."""
+        if holder in self._holding:
+            self._holding.remove(holder)
             if self._slots is not None:
                 self._slots.released()
             if self._waiting:

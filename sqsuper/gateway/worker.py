@@ -15,9 +15,11 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import (
     ILogObserver,
@@ -28,17 +30,21 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+from sqsuper.config.model import Tenant
 from sqsuper.gateway.board import Board
 from sqsuper.gateway.channel import Channel, ChannelFactory
 from sqsuper.gateway.commons import Shared
-from sqsuper.gateway.messages import decode_config, decode_tenant
+from sqsuper.gateway.messages import decode_config, decode_gateway, decode_tenant
 from sqsuper.gateway.remote import RemoteInstances
 from sqsuper.gateway.service import GatewayService
 from sqsuper.gateway.shared_ports import InheritingReactor, Place
+from sqsuper.slices import Slices
 
 CONTROL_FD = 3
 BOARD_FD = 4
 FIRST_PORT_FD = 5
+# So many tenants are changed in one turn.
+FEW = 50
 
 # What a new interpreter does first: it finds this package where its parent found it.
 BOOT = (
@@ -51,6 +57,16 @@ BOOT = (
 )
 
 log = Logger()
+
+
+@attrs.frozen
+class _Change:
+    """What a worker goes over to; `sockets` are new ones, by their places."""
+
+    tenants: list[Tenant]
+    gone: list[str]
+    gateway: dict[str, Any] | None
+    sockets: list[tuple[Place, int]]
 
 
 class Worker:
@@ -67,10 +83,11 @@ class Worker:
                 "settled": self._settled,
                 "order": self._ordered,
                 "wrong": self._wrong_elsewhere,
+                "changing": self._take_changing,
                 "change": self._change,
                 "quiet": self._tell_when_quiet,
                 "reopen": self.reopen,
-                "ping": lambda: self._say("pong"),
+                "ping": self._pinged,
                 "stop": self.stop,
             },
             self._lost,
@@ -83,7 +100,12 @@ class Worker:
         self._tenants: list[list[Any]] = []
         self._service: GatewayService | None = None
         self._stopping = False
-        self._changes: list[tuple[list[Any], list[str], dict[str, int]]] = []
+        self._slices = Slices(reactor)
+        self._inheriting: InheritingReactor | None = None
+        self._changing: list[Tenant] = []
+        self._changes: deque[_Change] = deque()
+        self._asked: list[tuple[int, str]] = []
+        self._going_over = False
         self._version = 0
 
     def start(self) -> None:
@@ -142,10 +164,11 @@ class Worker:
         self._version = version
         self._shared.rates.update(rates)
         inherited = [(Place(*place), FIRST_PORT_FD + at) for at, place in enumerate(places)]
+        self._inheriting = InheritingReactor(self._reactor, inherited)
         self._service = GatewayService(
             config,
             self._instances,
-            InheritingReactor(self._reactor, inherited),
+            self._inheriting,
             nested=nested,
             commons=self._shared,
         )
@@ -169,9 +192,18 @@ class Worker:
             for address in addresses:
                 self._service.wrong_token_elsewhere(address)
 
+    def _take_changing(self, page: list[Any]) -> None:
+        self._changing += [decode_tenant(tenant) for tenant in page]
+
     def _change(
-        self, version: int, changed: list[Any], gone: list[str], rates: dict[str, int]
+        self,
+        version: int,
+        gone: list[str],
+        rates: dict[str, int],
+        gateway: dict[str, Any] | None,
+        places: list[Any],
     ) -> None:
+        sockets = [(Place(*place), self._channel.handed()) for place in places]
         if self._service is None or version != self._version + 1:
             # Never on a channel in order; a new worker begins with what is right.
             log.error("a change of routes was missed; the worker begins anew")
@@ -179,9 +211,44 @@ class Worker:
             return
         self._version = version
         self._shared.rates.update(rates)
-        self._service.change([decode_tenant(tenant) for tenant in changed], gone)
+        changed, self._changing = self._changing, []
+        self._changes.append(_Change(changed, gone, gateway, sockets))
+        if not self._going_over:
+            self._going_over = True
+            Deferred.fromCoroutine(self._go_over(self._service)).addErrback(self._not_changed)
+
+    async def _go_over(self, service: GatewayService) -> None:
+        """Go over to all changes, one after another."""
+        while self._changes:
+            change = self._changes.popleft()
+            for place, fd in change.sockets:
+                assert self._inheriting is not None, "it serves"
+                self._inheriting.inherit(place, fd)
+            config = service.config
+            if change.gateway is not None:
+                config = attrs.evolve(config, gateway=decode_gateway(change.gateway))
+            if change.gateway is None and len(change.tenants) <= FEW:
+                service.change(change.tenants, change.gone)
+                continue
+            prepared = await service.prepare(config, change.tenants, change.gone, self._slices)
+            await service.commit(prepared)
+        self._going_over = False
+        asked, self._asked = self._asked, []
+        for number, tenant in asked:
+            self._tell_when_quiet(number, tenant)
+
+    def _not_changed(self, failure: Any) -> None:
+        log.failure("the worker cannot go over to another configuration; it begins anew", failure)
+        self.stop()
+
+    def _pinged(self) -> None:
+        self._say("pong", {} if self._service is None else self._service.all_inflight())
 
     def _tell_when_quiet(self, number: int, tenant: str) -> None:
+        if self._going_over:
+            # Only then nobody is let in to it any more.
+            self._asked.append((number, tenant))
+            return
         if self._service is None:
             self._say("is_quiet", number)
         else:

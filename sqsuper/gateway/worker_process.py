@@ -43,6 +43,7 @@ class WorkerProcess(ProcessProtocol):
         self.serving = False
         self.deaf = False
         self.missed = 0
+        self.inflight: dict[str, int] = {}
         self.begun = reactor.seconds()
         self._owner = owner
         self._reactor = reactor
@@ -97,9 +98,14 @@ class WorkerProcess(ProcessProtocol):
         """Tell it something; nothing happens when it is gone."""
         self._channel.say(kind, *facts)
 
-    def answered(self) -> None:
-        """Note that it is alive."""
+    def hand(self, fd: int) -> None:
+        """Send a descriptor, which stays ours, for what is said next."""
+        self._channel.hand(fd)
+
+    def answered(self, inflight: dict[str, int]) -> None:
+        """Note that it is alive, and how many requests of which tenants it has under way."""
         self.missed = 0
+        self.inflight = inflight
 
     def kill(self) -> None:
         """End it at once."""

@@ -8,17 +8,20 @@ here: who has which slots (`shares`), which routes there are, who is ready.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
+from sqsuper.config.diff import listeners
 from sqsuper.config.model import Config, Tenant
 from sqsuper.gateway.board import MAX_RATES, Board
 from sqsuper.gateway.channel import Handler
+from sqsuper.gateway.doors import Door, Doors, Moving
 from sqsuper.gateway.messages import (
     encode_gateway,
     encode_outcome,
@@ -27,11 +30,16 @@ from sqsuper.gateway.messages import (
     pages,
 )
 from sqsuper.gateway.respawn import Respawn
-from sqsuper.gateway.shared_ports import SharedPorts, worker_endpoints
+from sqsuper.gateway.shared_ports import SharedPort, SharedPorts, worker_endpoints
 from sqsuper.gateway.shares import Order, Shares
+from sqsuper.gateway.tls_listening import check_certificate
+from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.gateway.worker_process import WorkerProcess
 from sqsuper.instances import Unavailable, Upstream, Wait, WatchedInstances
+from sqsuper.slices import Slices
 
+# Tenants in one message while requests are served.
+SMALL_PAGE = 50
 # Of a worker from its spawn to the word that it serves.
 START_PATIENCE = 30.0
 # Beyond the longest drain, before what is left of the workers is killed.
@@ -49,6 +57,18 @@ log = Logger()
 
 class WorkerError(Exception):
     """A worker did not come to serve: the start ends. The text is one line for people."""
+
+
+@attrs.frozen(eq=False)
+class PreparedWorkers:
+    """What `WorkersService.prepare` made: to be committed, or withdrawn."""
+
+    config: Config
+    changed: Sequence[Tenant]
+    gone: Sequence[str]
+    moving: Moving
+    new: Sequence[SharedPort]
+    encoded: Sequence[list[Any]]
 
 
 class WorkersService(Service):
@@ -76,6 +96,7 @@ class WorkersService(Service):
         self._tenants = {tenant.name: tenant for tenant in config.tenants}
         self._version = 1
         self._ports = SharedPorts(reactor)
+        self._doors = Doors(self._ports, _nobody)
         self._board: Board | None = None
         self._processes: dict[int, WorkerProcess] = {}
         self._respawns = {number: Respawn() for number in range(self._count)}
@@ -103,7 +124,7 @@ class WorkersService(Service):
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
-        await self._ports.bind(self._config.gateway.listen)
+        await self._doors.open(self._config.gateway.listen)
         self._board = Board.create(self._config.run_dir, self._count)
         if not self._watched:
             self._watched = True
@@ -137,10 +158,10 @@ class WorkersService(Service):
             self._check_deaf()
             await self._all_deaf
             _cancel(patience)
-            await self._ports.close()
+            await self._doors.close()
             await all_gone
             _cancel(kill)
-        await self._ports.close()
+        await self._doors.close()
         _cancel(self._rotate_call)
         _cancel(self._ping_call)
         if self._board is not None:
@@ -160,7 +181,7 @@ class WorkersService(Service):
 
     def addresses(self) -> Sequence[Any]:
         """Return what the listeners are bound to, in the order of binding."""
-        return self._ports.addresses()
+        return self._doors.addresses()
 
     def pids(self) -> list[int]:
         """Return the pids of the workers that serve."""
@@ -169,9 +190,50 @@ class WorkersService(Service):
 
     # What may be asked of a gateway
 
+    async def prepare(
+        self, config: Config, changed: Sequence[Tenant], gone: Sequence[str], slices: Slices
+    ) -> PreparedWorkers:
+        """See `GatewayService.prepare`; `gateway.workers` is looked at only at the start."""
+        # Certificates are read by the workers; here it is only seen that they can be.
+        for endpoint in listeners(self._config.gateway.listen, config.gateway.listen)[0]:
+            check_certificate(endpoint)
+        before = list(self._ports.ports)
+        moving = await self._doors.prepare(config.gateway.listen)
+        new = [shared for shared in self._ports.ports if shared not in before]
+        encoded = await slices.run(_encoded(changed))
+        return PreparedWorkers(config, changed, gone, moving, new, encoded)
+
+    async def commit(self, prepared: PreparedWorkers) -> None:
+        """See `GatewayService.commit`. Each worker goes over when it has learnt of it."""
+        gateway = prepared.config.gateway
+        listen = tuple(worker_endpoints(gateway.listen))
+        told = None
+        if gateway != self._config.gateway:
+            told = encode_gateway(attrs.evolve(gateway, listen=listen))
+        self._config = prepared.config
+        self._take(prepared.changed, prepared.gone)
+        places = [list(attrs.astuple(shared.place)) for shared in prepared.new]
+        for process in self._processes.values():
+            for shared in prepared.new:
+                process.hand(shared.fileno())
+            for page in prepared.encoded:
+                process.say("changing", page)
+            self._say_change(process, prepared.changed, prepared.gone, told, places)
+        await prepared.moving.commit()
+
+    async def withdraw(self, prepared: PreparedWorkers) -> None:
+        """See `GatewayService.withdraw`."""
+        await prepared.moving.withdraw()
+
     def change(self, changed: Iterable[Tenant], gone: Iterable[str]) -> None:
         """Go on with other settings and tokens of some tenants, and without those `gone`."""
         changed, gone = list(changed), list(gone)
+        self._take(changed, gone)
+        for process in self._processes.values():
+            process.say("changing", [encode_tenant(tenant) for tenant in changed])
+            self._say_change(process, changed, gone)
+
+    def _take(self, changed: Iterable[Tenant], gone: Iterable[str]) -> None:
         for name in gone:
             self._tenants.pop(name, None)
         for tenant in changed:
@@ -184,10 +246,22 @@ class WorkersService(Service):
                 )
         self._number_rates(changed)
         self._version += 1
-        encoded = [encode_tenant(tenant) for tenant in changed]
+
+    def _say_change(
+        self,
+        process: WorkerProcess,
+        changed: Iterable[Tenant],
+        gone: Sequence[str],
+        gateway: dict[str, Any] | None = None,
+        places: Sequence[Any] = (),
+    ) -> None:
+        """Have a worker go over to what it was told is changing."""
         rates = {t.name: self._rates[t.name] for t in changed if t.name in self._rates}
-        for process in self._processes.values():
-            process.say("change", self._version, encoded, gone, rates)
+        process.say("change", self._version, list(gone), rates, gateway, list(places))
+
+    def inflight(self, tenant: str) -> int:
+        """Return how many requests have a slot, as of the workers' last answers to a ping."""
+        return sum(process.inflight.get(tenant, 0) for process in self._processes.values())
 
     def quiet(self, tenant: str) -> Deferred[None]:
         """Return a Deferred that fires when no request has a slot of the tenant's instance."""
@@ -410,6 +484,18 @@ class WorkersService(Service):
             room = len(self._rates) < MAX_RATES
             if tenant.settings.rate is not None and tenant.name not in self._rates and room:
                 self._rates[tenant.name] = len(self._rates)
+
+
+def _nobody(_wire: Wire, _address: IAddress | None, _door: Door) -> WireUser:
+    raise RuntimeError("nothing is accepted in the supervisor's process")
+
+
+def _encoded(tenants: Sequence[Tenant]) -> Generator[None, None, list[list[Any]]]:
+    found = []
+    for page in pages(tenants, SMALL_PAGE):
+        found.append(page)
+        yield
+    return found
 
 
 def _cancel(call: Any) -> None:

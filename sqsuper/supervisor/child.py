@@ -62,15 +62,19 @@ def options(argv: list[str]) -> tuple[dict[str, str], dict[str, list[str]], list
     return single, several, argv[at + 1 :]
 
 
-def limit(open_files: int | None, nice: int) -> None:
+def limit(open_files: int | None, address_space: int | None, nice: int) -> None:
     """Set resource limits, within what the hard limits allow."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if open_files is not None:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
-        except (ValueError, OSError):  # over the hard limit
-            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for what, most in (
+        (resource.RLIMIT_NOFILE, open_files),
+        (resource.RLIMIT_AS, address_space),
+    ):
+        if most is not None:
+            try:
+                resource.setrlimit(what, (most, most))
+            except (ValueError, OverflowError, OSError):  # over the hard limit
+                hard = resource.getrlimit(what)[1]
+                resource.setrlimit(what, (hard, hard))
     if nice:
         try:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
@@ -207,8 +211,12 @@ def main(argv: list[str]) -> int:
     try:
         os.umask(0o077)
         os.setsid()
-        open_files = single.get("--open-files")
-        limit(None if open_files is None else int(open_files), int(single.get("--nice", "0")))
+        open_files, address_space = single.get("--open-files"), single.get("--address-space")
+        limit(
+            None if open_files is None else int(open_files),
+            None if address_space is None else int(address_space),
+            int(single.get("--nice", "0")),
+        )
         if "--user" in single:
             become(single["--user"])
         confine(death_signal=not embedded)

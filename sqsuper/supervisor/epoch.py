@@ -6,13 +6,14 @@ import json
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from sqsuper.config.model import Token
 from sqsuper.instances import Upstream
 from sqsuper.supervisor import listeners
-from sqsuper.supervisor.errors import LaunchError
+from sqsuper.supervisor.errors import LaunchError, PortTakenError
 
 
 @attrs.define(eq=False)
@@ -39,11 +40,11 @@ class Epoch:
     def choose_port(self, configured: int | None, taken: set[int]) -> None:
         """Take the `configured` port, or a free one that is not in `taken` and enters it.
 
-        Raises `LaunchError` when there is none.
+        Raises `PortTakenError`, or `LaunchError` when there is none.
         """
         if configured is not None:
             if not listeners.is_free(configured):
-                raise LaunchError(self.tenant, f"port {configured} is taken")
+                raise PortTakenError(self.tenant, configured, "it is taken").with_holder()
             self.port = configured
             return
         try:
@@ -63,19 +64,24 @@ class Epoch:
 
     def control_line(self, tokens: Iterable[Token]) -> bytes:
         """Return what the embedded engine is told first."""
-        told = [
-            {
-                "sha256": token.sha256.hex(),
-                "label": token.label,
-                "scope": token.scope.value,
-                "not_before": None if token.not_before is None else token.not_before.timestamp(),
-                "expires": None if token.expires is None else token.expires.timestamp(),
-            }
-            for token in tokens
-        ]
+        told = told_tokens(tokens)
         return json.dumps({"key": self.key, "tokens": told}).encode() + b"\n"
 
     def close(self) -> None:
         """Its process has ended: nothing queued for it may reach another."""
         if self.socket is not None:
             self.socket.close()
+
+
+def told_tokens(tokens: Iterable[Token]) -> list[dict[str, Any]]:
+    """Return tokens as an embedded engine is told them."""
+    return [
+        {
+            "sha256": token.sha256.hex(),
+            "label": token.label,
+            "scope": token.scope.value,
+            "not_before": None if token.not_before is None else token.not_before.timestamp(),
+            "expires": None if token.expires is None else token.expires.timestamp(),
+        }
+        for token in tokens
+    ]

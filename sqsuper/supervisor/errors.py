@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqsuper.supervisor import holder
+from sqsuper.supervisor.holder import Holder
+
 
 class SupervisorError(Exception):
     """Base of the supervisor's errors; its text is one line for the operator.
@@ -52,14 +55,30 @@ class SocketPathError(SupervisorError):
         )
 
 
-class PortTakenError(SupervisorError):
-    """A tenant's port cannot be bound."""
+class DirectoryLockedError(SupervisorError):
+    """Another instance runs on a data directory. `pid` is None when its is not known."""
 
-    def __init__(self, tenant: str, port: int, error: OSError) -> None:
+    def __init__(self, directory: Path, pid: int | None) -> None:
+        self.directory = directory
+        self.pid = pid
+        by = "" if pid is None else f": pid {pid}"
+        super().__init__(f"another instance runs on {directory}{by}")
+
+
+class PortTakenError(SupervisorError):
+    """A tenant's port cannot be had. `holder` is who has it, where known."""
+
+    def __init__(self, tenant: str, port: int, why: str, by: Holder | None = None) -> None:
         self.tenant = tenant
         self.port = port
-        self.error = error
-        super().__init__(f"tenant {tenant}: port {port} cannot be bound: {error.strerror or error}")
+        self.why = why
+        self.holder = by
+        held = "" if by is None else f" (held by {by})"
+        super().__init__(f"tenant {tenant}: port {port} cannot be bound: {why}{held}")
+
+    def with_holder(self) -> PortTakenError:
+        """Return the same error, naming who has the port if that can be found out (slowly)."""
+        return PortTakenError(self.tenant, self.port, self.why, holder.of_port(self.port))
 
 
 class LaunchError(SupervisorError):

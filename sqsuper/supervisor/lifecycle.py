@@ -1,114 +1,133 @@
-"""One tenant's instance over time: drives the state machine with a real process."""
+"""One tenant over time: what is wanted of its instance, and who may use it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from sqsuper.config.model import Config, Engine, Start, Tenant
+from sqsuper.config.model import Engine, Start, Tenant
 from sqsuper.instances import Unavailable, Upstream
-from sqsuper.supervisor import listeners, plan, rundir
+from sqsuper.supervisor.causes import Cause
+from sqsuper.supervisor.course import Course
 from sqsuper.supervisor.epoch import Epoch
-from sqsuper.supervisor.errors import LaunchError, PortTakenError, SupervisorError
-from sqsuper.supervisor.instance import Event, Instance, State
+from sqsuper.supervisor.errors import PortTakenError
+from sqsuper.supervisor.fleet import Circumstances, Fleet
+from sqsuper.supervisor.instance import ENDING, RUNNING, Change, Event, Instance, State
+from sqsuper.supervisor.keeper import Keeper
+from sqsuper.supervisor.own_port import OwnPort
 from sqsuper.supervisor.policy import Policy
-from sqsuper.supervisor.probe import Probe
-from sqsuper.supervisor.process import (
-    Exit,
-    InstanceProcess,
-    Surroundings,
-    cancelled,
-    inherited_sockets,
-)
+from sqsuper.supervisor.process import InstanceProcess
+from sqsuper.supervisor.reception import Reception
 from sqsuper.supervisor.records import socket_name
-from sqsuper.supervisor.starts import StartQueue
-from sqsuper.supervisor.waits import Outcome, Waiting, Waits
+from sqsuper.supervisor.run import Ending, Run
+from sqsuper.supervisor.waits import Outcome, Waiting
 
 PORT_RETRY = 5.0
-DISABLED_RETRY = 60
-STOPPING_RETRY = 5
-
-
-@attrs.define(eq=False)
-class Fleet:
-    """What the tenants' instances have in common."""
-
-    config: Config
-    around: Surroundings
-    starts: StartQueue
-    start_next: Callable[[], None]
-    """Called when a start may have become possible."""
-    epochs: Iterator[int]
-    random: Callable[[], float]
-    engine_paths: tuple[str, ...]
-    data_dirs: frozenset[str]
-    ports: set[int] = attrs.field(factory=set)
-    """Configured ports, and those that command engines have now."""
-    serving: bool = False
-    """Between start and stop of the service."""
-    watchers: list[Callable[[str, Upstream | None], None]] = attrs.field(factory=list)
-    """Told whenever a tenant's upstream changes."""
-    quiet: Callable[[str], Deferred[None]] = attrs.field(default=lambda _: succeed(None))
-    """Fires when no request to the tenant's instance is under way."""
 
 
 class Lifecycle:
-    """Keeps one tenant's instance as it should be, and answers for it."""
+    """Keeps one tenant's instance as it should be, and answers for it.
+
+    All is done at once, in the reactor's thread; a call that comes in a state that does not
+    know it changes nothing.
+    """
 
     _log = Logger()
 
     def __init__(self, index: int, tenant: Tenant, fleet: Fleet) -> None:
         reactor = fleet.around.reactor
-        settings = tenant.settings
         self.tenant = tenant
-        self.instance = Instance(tenant.name, State.STOPPED if tenant.enabled else State.DISABLED)
-        self._upstream: Upstream | None = None
-        self.last_used = reactor.seconds()
+        self.held = tenant.stopped
+        """Stopped by hand: nothing starts it but `start`, `restart` or `hold(False)`."""
         self._index = index
         self._fleet = fleet
         self._reactor: Any = reactor
-        self._embedded = settings.engine is Engine.EMBEDDED
-        self._policy = Policy(settings.restart, fleet.random)
-        self._waits = Waits(reactor, settings.health.start_timeout, self._late)
+        self._embedded = tenant.settings.engine is Engine.EMBEDDED
+        state = State.STOPPED if tenant.enabled else State.DISABLED
+        self._course = Course(tenant.name, state, fleet, self._changed)
+        self._reception = Reception(self, fleet)
+        self._keeper = Keeper(self, self._course, self._reception, fleet)
+        own_port = tenant.port if self._embedded else None
+        self._port = OwnPort(tenant.name, own_port, reactor, self._knocked)
         self._stops: list[Deferred[None]] = []
-        self._port: listeners.PortSocket | None = None
-        self._epoch: Epoch | None = None
-        self._process: InstanceProcess | None = None
-        self._probe: Probe | None = None
-        self._condemned: str | None = None
-        self._failure = ""
-        self._due_at = 0.0
-        self._due_call: IDelayedCall | None = None
-        self._ready_call: IDelayedCall | None = None
-        self._drain_call: IDelayedCall | None = None
+        self._restarts: list[Deferred[bool]] = []
+        self._again = False
+        self._suspended = False
+        self._missed = False
 
-    # Asked by the service
+    # What it is now
+
+    @property
+    def instance(self) -> Instance:
+        """Its state and the last changes of it."""
+        return self._course.instance
 
     @property
     def state(self) -> State:
-        return self.instance.state
+        return self._course.instance.state
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        return None if self.process is None else self.process.pid
+
+    @property
+    def process(self) -> InstanceProcess | None:
+        """The process that is there or coming; None without one."""
+        run = self._keeper.run
+        return None if run is None else run.process
+
+    @property
+    def processes(self) -> list[InstanceProcess]:
+        """All processes that are there or coming: at most one takes new requests."""
+        return self._keeper.processes
+
+    @property
+    def port(self) -> int:
+        """The port of a command engine's present epoch; 0 without one."""
+        run = self._keeper.run
+        return 0 if run is None else run.epoch.port
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether its process is, or will be, an embedded engine."""
+        return self._embedded
+
+    @property
+    def policy(self) -> Policy:
+        """What its failures came to."""
+        return self._keeper.policy
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the last run ended that was not ended as planned."""
+        return self._keeper.ending
+
+    @property
+    def due_at(self) -> float | None:
+        """When it is tried again by itself (the reactor's seconds); None if it is not."""
+        return self._keeper.next_try.at
 
     @property
     def upstream(self) -> Upstream | None:
         """The upstream that takes requests now."""
-        return self._upstream
+        return self._reception.upstream
 
-    @upstream.setter
-    def upstream(self, upstream: Upstream | None) -> None:
-        if upstream is not self._upstream:
-            self._upstream = upstream
-            for watcher in self._fleet.watchers:
-                watcher(self.tenant.name, upstream)
+    @property
+    def last_used(self) -> float:
+        """When it last answered a request, or became ready (the reactor's seconds)."""
+        return self._keeper.last_used
+
+    @last_used.setter
+    def last_used(self, at: float) -> None:
+        self._keeper.last_used = at
+
+    def circumstances(self) -> Circumstances:
+        """Return what the instance is at now."""
+        return self._keeper.circumstances()
+
+    # Asked by the service
 
     def open(self) -> None:
         """Bind the tenant's own port, which an embedded engine keeps over all epochs."""
@@ -117,9 +136,7 @@ class Lifecycle:
 
     def close(self) -> None:
         """Give the port back; only without a process."""
-        if self._port is not None:
-            self._port.close()
-            self._port = None
+        self._port.close()
 
     def attend(self) -> None:
         """The service runs: start what is to be started at once, watch the port otherwise."""
@@ -129,319 +146,269 @@ class Lifecycle:
 
     def want(self) -> None:
         """See to it that an instance is there or on its way."""
-        if not self._fleet.serving:
+        if self._suspended:
+            self._missed = True
+            return
+        if not self._fleet.serving or self.held:
             return
         if self.state is State.STOPPED and self._bind():
-            delay = self._policy.not_before - self._reactor.seconds()
+            delay = self.policy.not_before - self._reactor.seconds()
             if delay > 0:
-                self._apply(Event.DELAY, "wanted; waits for the backoff to be over")
-                self._wait_until_due(delay)
+                self._keeper.delay(delay, "wanted; waits for the backoff to be over")
             else:
-                self._start("wanted")
-        elif self.state is State.STARTING and len(self._waits) > 0:
+                self._keeper.begin("wanted")
+        elif self.state is State.STARTING and self._reception.awaited:
             self._fleet.starts.promote(self.tenant.name)
+
+    def spawn(self) -> None:
+        """Its turn has come: start the process."""
+        self._keeper.spawn()
+
+    def try_again(self) -> None:
+        """The fleet's brake lets it start again."""
+        self._keeper.next_try.now()
+
+    def turn_down(self, refusal: Unavailable) -> None:
+        """There is no room for its start now: requests are told, the next demand tries again.
+
+        Not for an eager tenant, nor for what ran just before: that takes no more than it had.
+        """
+        if self.state is not State.STARTING or self.process is not None or self._restarts:
+            return
+        cold = self.instance.history[-1].before is State.STOPPED
+        if cold and self.tenant.settings.start is Start.LAZY:
+            self._reception.refuse(refusal)
+            self.stop(refusal.reason)
+
+    # Requests
 
     def wait(self, outcome: Outcome) -> Waiting:
         """See `Instances.wait`."""
-        waiting = self._waits.add(outcome)
-        if not self._fleet.serving:
-            self._waits.deliver(Unavailable("stopping", "the service is stopping", STOPPING_RETRY))
-        elif self.state is State.DISABLED:
-            self._waits.deliver(Unavailable("disabled", "the tenant is disabled", DISABLED_RETRY))
-        elif self.state is State.FAILED:
-            self._waits.deliver(self._failed())
-        elif self.upstream is not None:
-            self._waits.deliver(self.upstream)
-        else:
-            self.want()
-        return waiting
+        return self._reception.wait(outcome)
 
     def refused(self, upstream: Upstream) -> None:
-        """Take a refused connection: a command engine must show again that it answers.
+        """Take a refused connection: a command engine must show to probes that it answers.
 
         An embedded engine's socket is ours and refuses nothing while its epoch lasts.
         """
         if self.upstream is None or upstream.epoch != self.upstream.epoch or self._embedded:
             return
-        self.upstream = None
-        self._policy.doubted(self._reactor.seconds())
-        self._apply(Event.DOUBT, f"refused a connection at port {upstream.port}")
-        self._expect_ready()
+        self.doubted(Cause.PROBE, f"refused a connection at port {upstream.port}")
 
     def used(self, upstream: Upstream) -> None:
         """Take a request that ended well."""
         if self.upstream is not None and upstream.epoch == self.upstream.epoch:
             self.last_used = self._reactor.seconds()
 
+    # Health
+
+    def doubted(self, cause: Cause, reason: str) -> None:
+        """See `Keeper.doubted`."""
+        self._keeper.doubted(cause, reason)
+
+    def recovered(self, reason: str) -> None:
+        """See `Keeper.recovered`."""
+        self._keeper.recovered(reason)
+
+    def condemn(self, cause: Cause, reason: str, *, drain: bool) -> None:
+        """See `Keeper.condemn`."""
+        self._keeper.condemn(cause, reason, drain=drain)
+
+    # Stop and start
+
     def stop(self, reason: str) -> Deferred[None]:
-        """Stop as planned; fires when process, group and sockets are gone."""
-        self._due_call = cancelled(self._due_call)
+        """Stop as planned; fires when process, group and sockets are gone.
+
+        The next demand starts it again, unless it is `held`.
+        """
+        self._again = False
+        return self._stop(reason)
+
+    def restart(self, reason: str) -> Deferred[bool]:
+        """Stop as planned and start again; new requests are held meanwhile.
+
+        A healthy embedded engine goes on until its successor is loaded; if that cannot be
+        done, it just goes on. Fires with True when the next one takes requests, with False
+        when it did not come to that at the first attempt, or was stopped instead.
+        """
+        if self.state is State.DISABLED or not self._fleet.serving:
+            return succeed(False)
+        self.held = False
+        done: Deferred[bool] = Deferred()
+        self._restarts.append(done)
+        self._again = True
+        if self._keeper.may_be_replaced() and not self._suspended:
+            self._keeper.replace()
+        elif not self._keeper.replacing:
+            self._stop(reason)
+        return done
+
+    def reset(self, reason: str) -> None:
+        """Forget all failures; what waits for another try, or was given up, is tried at once."""
+        self.policy.planned()
+        if self.state in {State.BACKOFF, State.FAILED} and self._fleet.serving:
+            self._keeper.drop(reason)
+            self.want()
+
+    def start(self, reason: str) -> None:
+        """Start it, whoever stopped it and however often it failed."""
+        self.hold(False)
+        if self._stops:
+            self._again = True
+        elif self.state not in RUNNING:
+            self.reset(reason)
+            self.want()
+
+    def hold(self, by_hand: bool) -> None:
+        """Keep it stopped, or let it start again. Whoever holds it stops it, too."""
+        self.held = by_hand
+        if by_hand:
+            self._again = False
+            self._reception.refuse_if_vain()
+        self._watch()
+
+    def _stop(self, reason: str) -> Deferred[None]:
         if not self._fleet.serving:
-            self._waits.deliver(Unavailable("stopping", "the service is stopping", STOPPING_RETRY))
-        if self.instance.can(Event.STOP):
-            self.upstream = None
-            self._stop_expecting()
-            self._apply(Event.STOP, reason)
-        if self.state is not State.STOPPING:
-            self._forget_epoch()
-            self._policy.planned()
+            self._reception.refuse_if_vain()
+        if self.state not in RUNNING:
+            self._keeper.drop(reason)
             self._go_on()
             return succeed(None)
         done: Deferred[None] = Deferred()
         self._stops.append(done)
-        if self._process is None:
-            self._stopped("it was not running yet")
-        elif len(self._stops) == 1:
-            self._drain(self._process)
+        self._keeper.end(reason)
         return done
 
-    def _drain(self, process: InstanceProcess) -> None:
-        """End the process when no request is under way, or when that takes too long."""
-
-        def end(_: None = None) -> None:
-            if process is self._process:
-                self._drain_call = cancelled(self._drain_call)
-                process.stop(self.tenant.settings.stop_grace)
-
-        self._drain_call = self._reactor.callLater(self.tenant.settings.drain, end)
-        self._fleet.quiet(self.tenant.name).addCallback(end)
-
-    # The way up
-
-    def _start(self, reason: str) -> None:
-        self._apply(Event.START, reason)
+    def _go_on(self) -> None:
+        """After a planned stop: start it if that was planned, too, or if requests wait."""
+        if self._again or self._reception.awaited:
+            self._again = False
+            self.want()
+        if self.state is not State.STARTING:
+            self._restarted(False)
         self._watch()
-        try:
-            self._new_epoch()
-        except OSError as error:
-            self._ended(f"no socket for it: {error.strerror}", clean=False)
+
+    # Reload
+
+    def configure(self, tenant: Tenant) -> None:
+        """Go on with other settings: what is running keeps those that it was started with.
+
+        Only without a process may engine, port or data directory change.
+        """
+        self.tenant = tenant
+        self.policy.settings = tenant.settings.restart
+        run = self._keeper.run
+        if run is not None and run.launched:
             return
-        self._fleet.starts.add(self.tenant.name, urgent=len(self._waits) > 0)
-        self._fleet.start_next()
+        if run is not None:
+            run.tenant = tenant
+        self._embedded = tenant.settings.engine is Engine.EMBEDDED
+        number = tenant.port if self._embedded else None
+        if number != self._port.number:
+            self._port.close()
+            self._port = OwnPort(tenant.name, number, self._reactor, self._knocked)
 
-    def spawn(self) -> None:
-        """Its turn has come: start the process."""
-        epoch, fleet = self._epoch, self._fleet
-        if self.state is not State.STARTING or self._process is not None or epoch is None:
-            fleet.starts.done(self.tenant.name)
-            return
-        self._condemned = None
-        try:
-            rundir.ensure(self.tenant.data_dir, 0o700, rundir.owner_of(self.tenant))
-            if not self._embedded:
-                epoch.choose_port(self.tenant.port, fleet.ports)
-            what = plan.plan_for(
-                fleet.config,
-                self.tenant,
-                marker=epoch.marker,
-                key=epoch.key,
-                port=epoch.port,
-                paths=fleet.engine_paths,
-                never_from=fleet.data_dirs,
-            )
-            process = InstanceProcess(what, self, fleet.around)
-            self._process = process
-            process.launch(
-                inherited_sockets(
-                    None if epoch.socket is None else epoch.socket.fileno(),
-                    None if self._port is None else self._port.fileno(),
-                ),
-                epoch.control_line(self.tenant.tokens) if self._embedded else b"",
-            )
-        except SupervisorError as error:
-            self._process = None
-            self._ended(str(error), clean=False)
-            return
-        if self._process is process:
-            self._expect_ready()
+    def suspend(self) -> None:
+        """Start nothing before `resume`; requests are held."""
+        if not self._suspended:
+            self._suspended = True
+            self._missed = self.state in RUNNING or self.state is State.BACKOFF
 
-    def _expect_ready(self) -> None:
-        health = self.tenant.settings.health
-        self._ready_call = self._reactor.callLater(health.start_timeout, self._not_ready)
-        if not self._embedded and self._epoch is not None:
-            self._probe = Probe(self._reactor, self._epoch.port, health.timeout, self._ready)
-            self._probe.start()
+    def resume(self) -> None:
+        """Start again if it ran or was wanted meanwhile."""
+        self._suspended = False
+        missed, self._missed = self._missed, False
+        if missed or self._reception.awaited:
+            self.want()
+        self.attend()
 
-    def _stop_expecting(self) -> None:
-        self._ready_call = cancelled(self._ready_call)
-        if self._probe is not None:
-            self._probe.stop()
-            self._probe = None
-        self._fleet.starts.done(self.tenant.name)
+    def enable(self, reason: str) -> None:
+        """Let it be started, from now on."""
+        if self.instance.can(Event.ENABLE):
+            self._course.apply(Event.ENABLE, reason)
 
-    def _ready(self) -> None:
-        process, epoch = self._process, self._epoch
-        if self.state is not State.STARTING or self._condemned or process is None or epoch is None:
-            return
-        self._stop_expecting()
-        self._apply(Event.READY, "takes requests")
-        self._policy.healthy(self._reactor.seconds())
-        process.proven()
-        self.upstream = epoch.upstream()
-        self.last_used = self._reactor.seconds()
-        self._waits.deliver(self.upstream)
-        self._fleet.start_next()
+    def disable(self, reason: str) -> None:
+        """Let nothing start it; to be stopped before."""
+        if self.instance.can(Event.DISABLE):
+            self._course.apply(Event.DISABLE, reason)
+        self._reception.refuse_if_vain()
 
-    def _not_ready(self) -> None:
-        self._ready_call = None
-        self._stop_expecting()
-        timeout = self.tenant.settings.health.start_timeout
-        self._condemned = f"not ready within {timeout:g} s"
-        if self._process is not None:
-            self._process.kill()
-        self._fleet.start_next()
+    # Keeper's owner
 
-    # The way down (`process.Owner`)
-
-    def process_ready(self, process: InstanceProcess) -> None:
-        if process is self._process and self._embedded:
-            self._ready()
-
-    def process_exited(self, process: InstanceProcess) -> None:
-        if process is self._process:
-            self.upstream = None
-
-    def process_ended(self, process: InstanceProcess, how: Exit) -> None:
-        if process is not self._process:
-            return
-        self._process = None
-        if self.state is State.STOPPING:
-            self._stopped(str(how))
-            return
-        reason = self._condemned or str(how)
-        if process.refusal is not None:
-            reason = f"{reason}: {process.refusal}"
-        self._ended(reason, clean=how.clean and self.state is State.HEALTHY)
-
-    def process_failed(self, process: InstanceProcess, error: LaunchError) -> None:
-        if process is not self._process:
-            return
-        self._process = None
-        if self.state is State.STOPPING:
-            self._stopped(str(error))
+    def new_run(self) -> Run:
+        name, number = self.tenant.name, next(self._fleet.epochs)
+        if self._embedded:
+            path = self._fleet.config.run_dir / socket_name(self._index, number)
+            epoch = Epoch.embedded(name, number, path)
         else:
-            self._ended(self._condemned or str(error), clean=False)
+            epoch = Epoch.command(name, number)
+        return Run(self.tenant, epoch, self._keeper, self._fleet)
 
-    def _stopped(self, reason: str) -> None:
-        """A planned stop is complete."""
-        self._drain_call = cancelled(self._drain_call)
-        self._stop_expecting()
-        self._forget_epoch()
-        self._policy.planned()
-        self._apply(Event.END, reason)
+    def inherited_port(self) -> int | None:
+        return self._port.fileno()
+
+    def came(self) -> None:
+        self._again = False
+        self._restarted(True)
+
+    def not_replaced(self) -> None:
+        if self.state not in ENDING:
+            self._again = False
+            self._restarted(False)
+
+    def stopped(self) -> None:
         stops, self._stops = self._stops, []
         for done in stops:
             done.callback(None)
         self._go_on()
-        self._fleet.start_next()
 
-    def _go_on(self) -> None:
-        """After a planned stop: requests that came meanwhile start it again."""
-        if len(self._waits) > 0:
-            self.want()
-        self._watch()
-
-    def _ended(self, reason: str, *, clean: bool) -> None:
-        """It ended unplanned, or did not come to be; try again as the policy says."""
-        self.upstream = None
-        self._stop_expecting()
-        self._forget_epoch()
-        delay = self._policy.ended(self._reactor.seconds(), clean=clean)
-        if delay is None:
-            self._apply(Event.END, reason)
-            self._failure = reason
-            self._waits.deliver(self._failed())
-        else:
-            self._apply(Event.RETRY, reason)
-            self._wait_until_due(delay)
-            # The next one's socket is there at once; if it cannot be made now, then later.
-            try:
-                self._new_epoch()
-            except OSError as error:
-                self._log.warn("{tenant}: {error}", tenant=self.tenant.name, error=error)
-        self._watch()
-        self._fleet.start_next()
-
-    def _wait_until_due(self, delay: float) -> None:
-        self._due_at = self._reactor.seconds() + delay
-        self._due_call = self._reactor.callLater(delay, self._due)
-
-    def _due(self) -> None:
-        self._due_call = None
-        self._start("the backoff is over")
+    def failed(self) -> None:
+        self._restarted(False)
 
     # Its own port
 
     def _bind(self) -> bool:
         """Whether the tenant's port, if it has one of its own, is ours."""
-        port = self.tenant.port
-        if port is None or not self._embedded or self._port is not None:
-            return True
         try:
-            self._port = listeners.PortSocket(self.tenant.name, port, self._reactor, self.want)
+            self._port.bind()
         except PortTakenError as error:
-            self._failure = str(error)
+            self._keeper.next_try.set(PORT_RETRY, self._bind_again, braked=False)
             if self.state is State.STOPPED:
-                self._log.error("{error}", error=str(error))
-                self._apply(Event.FAIL, str(error))
-                self._waits.deliver(self._failed())
-            self._due_at = self._reactor.seconds() + PORT_RETRY
-            self._due_call = self._reactor.callLater(PORT_RETRY, self._bind_again)
+                text = str(error.with_holder())
+                self._log.error("{text}", text=text)
+                ending = Ending(self._reactor.seconds(), Cause.PORT_TAKEN, text)
+                self._keeper.give_up(ending, PORT_RETRY)
             return False
         return True
 
     def _bind_again(self) -> None:
-        self._due_call = None
         if self._bind():
-            self._apply(Event.STOP, f"port {self.tenant.port} is free now")
+            self._course.apply(Event.STOP, f"port {self.tenant.port} is free now")
             self.attend()
 
-    def _watch(self) -> None:
-        if self._port is None:
-            return
-        if self.state is State.STOPPED and self._fleet.serving:
-            self._port.watch()
+    def _knocked(self) -> None:
+        """A connection waits at it."""
+        refusal = self._fleet.refusal()
+        if refusal is None:
+            self.want()
         else:
-            self._port.unwatch()
+            self._port.watch_later(refusal.retry_after)
+
+    def _watch(self) -> None:
+        self._port.watch(self.state is State.STOPPED and self._fleet.serving and not self.held)
 
     # Small parts
 
-    def _apply(self, event: Event, reason: str) -> None:
-        change = self.instance.apply(event, self._reactor.seconds(), reason)
-        self._log.info(
-            "{tenant}: {before} -> {after} ({reason})",
-            tenant=self.tenant.name,
-            before=change.before.value,
-            after=change.after.value,
-            reason=reason,
-        )
+    def _changed(self, change: Change) -> None:
+        self._reception.starting(change.after is State.STARTING)
+        self._watch()
+        for observer in self._fleet.observers:
+            try:
+                observer.became(self, change)
+            except Exception:
+                self._log.failure("an observer of {tenant} failed", tenant=self.tenant.name)
 
-    def _new_epoch(self) -> None:
-        if self._epoch is not None:
-            return
-        name, number = self.tenant.name, next(self._fleet.epochs)
-        if self._embedded:
-            path = self._fleet.config.run_dir / socket_name(self._index, number)
-            self._epoch = Epoch.embedded(name, number, path)
-        else:
-            self._epoch = Epoch.command(name, number)
-
-    def _forget_epoch(self) -> None:
-        epoch, self._epoch = self._epoch, None
-        if epoch is not None:
-            epoch.close()
-            if epoch.port != self.tenant.port:
-                self._fleet.ports.discard(epoch.port)
-
-    def _late(self) -> Unavailable:
-        if self.state is State.BACKOFF:
-            reason = "the instance does not start; it is tried again"
-            return Unavailable("starting", reason, self._seconds_left())
-        return Unavailable("starting", "the instance is not ready yet", 1)
-
-    def _failed(self) -> Unavailable:
-        return Unavailable("failed", self._failure, self._seconds_left())
-
-    def _seconds_left(self) -> int:
-        due = max(self._due_at, self._policy.not_before)
-        return max(1, math.ceil(due - float(self._reactor.seconds())))
+    def _restarted(self, well: bool) -> None:
+        restarts, self._restarts = self._restarts, []
+        for done in restarts:
+            done.callback(well)

@@ -74,7 +74,7 @@ class PortSocket:
             self._socket.listen(BACKLOG)
         except OSError as error:
             self._socket.close()
-            raise PortTakenError(tenant, port, error) from error
+            raise PortTakenError(tenant, port, error.strerror or str(error)) from error
 
     def watch(self) -> None:
         """Call `wanted` at the next connection."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 import sqsuper
-from sqsuper.config.model import Config, Engine, Gateway, Launcher, Settings, Tenant
+from sqsuper.config.model import MIB, Config, Engine, Gateway, Launcher, Settings, Tenant
 from sqsuper.supervisor.groups import MARKER
 
 CHILD = Path(__file__).with_name("child.py")
@@ -77,31 +77,32 @@ def environment(
 
 
 def embedded(
-    config: Config, tenant: Tenant, marker: str, paths: tuple[str, ...] | None = None
+    config: Config,
+    tenant: Tenant,
+    marker: str,
+    paths: tuple[str, ...] | None = None,
+    patience: float | None = None,
 ) -> Plan:
-    """Plan the embedded engine; its key is not part of it (control line)."""
+    """Plan the embedded engine; its key is not part of it (control line).
+
+    `patience`: how many seconds it waits for the engine that has its data directory.
+    """
     settings = tenant.settings
-    argv = [*_interpreter(settings, tenant), "--embedded"]
+    argv = _interpreter(settings, tenant)
+    if settings.limits.memory_hard is not None:
+        # Monitoring ends it at the limit; this is for what grows faster than that looks.
+        argv += ["--address-space", str(address_space(settings.limits.memory_hard))]
+    argv += ["--embedded"]
     for path in engine_paths() if paths is None else paths:
         argv += ["--path", path]
     argv += ["--", "host", "--data-dir", str(tenant.data_dir), "--name", tenant.name]
     argv += ["--listen-fd", str(SOCKET_FD)]
     if tenant.port is not None:
-        argv += ["--listen-fd", str(PORT_FD), *_clients_limits(config.gateway)]
+        argv += ["--listen-fd", str(PORT_FD)]
     argv += ["--control-fd", str(CONTROL_FD), "--report-fd", str(REPORT_FD)]
-    argv += ["--coordinates", settings.coordinates.value]
-    argv += ["--max-head-bytes", str(config.gateway.max_head_bytes)]
-    argv += ["--max-body-bytes", str(config.gateway.max_body_bytes)]
-    argv += ["--max-phext-mb", str(settings.max_phext_mb)]
-    if settings.quota_mb is not None:
-        argv += ["--quota-mb", str(settings.quota_mb)]
-    argv += ["--max-loaded", str(settings.max_loaded)]
-    checkpoint = settings.checkpoint
-    argv += ["--checkpoint-idle", f"{checkpoint.idle}"]
-    argv += ["--checkpoint-age", f"{checkpoint.age}"]
-    argv += ["--checkpoint-journal", str(checkpoint.journal)]
-    # The other half of the grace is for what it writes then.
-    argv += ["--stop-seconds", f"{settings.stop_grace / 2}"]
+    if patience is not None:
+        argv += ["--lock-seconds", f"{patience}"]
+    argv += engine_options(config.gateway, tenant)
     return Plan(
         tenant.name,
         tuple(argv),
@@ -110,6 +111,31 @@ def embedded(
         forks=False,
         preloaded=may_preload(tenant),
     )
+
+
+def address_space(memory_hard: int) -> int:
+    """Return the bytes that an embedded engine may map; more than it may use for long."""
+    return 2 * memory_hard + 512 * MIB
+
+
+def engine_options(gateway: Gateway, tenant: Tenant) -> list[str]:
+    """Return the options of an embedded engine that it can be told anew while it runs."""
+    settings, checkpoint = tenant.settings, tenant.settings.checkpoint
+    words = ["--coordinates", settings.coordinates.value]
+    words += ["--max-head-bytes", str(gateway.max_head_bytes)]
+    words += ["--max-body-bytes", str(gateway.max_body_bytes)]
+    words += ["--max-phext-mb", str(settings.max_phext_mb)]
+    if settings.quota_mb is not None:
+        words += ["--quota-mb", str(settings.quota_mb)]
+    words += ["--max-loaded", str(settings.max_loaded)]
+    words += ["--checkpoint-idle", f"{checkpoint.idle}"]
+    words += ["--checkpoint-age", f"{checkpoint.age}"]
+    words += ["--checkpoint-journal", str(checkpoint.journal)]
+    # The other half of the grace is for what it writes then.
+    words += ["--stop-seconds", f"{settings.stop_grace / 2}"]
+    if tenant.port is not None:
+        words += _clients_limits(gateway)
+    return words
 
 
 def may_preload(tenant: Tenant) -> bool:
@@ -188,10 +214,11 @@ def plan_for(
     port: int,
     paths: tuple[str, ...] | None = None,
     never_from: Set[str] = frozenset(),
+    patience: float | None = None,
 ) -> Plan:
-    """Plan whichever engine the tenant has."""
+    """Plan whichever engine the tenant has; `patience` is for an embedded one."""
     if tenant.settings.engine is Engine.EMBEDDED:
-        return embedded(config, tenant, marker, paths)
+        return embedded(config, tenant, marker, paths, patience)
     return command(config, tenant, marker=marker, key=key, port=port, never_from=never_from)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -19,13 +20,15 @@ from sqsuper.supervisor import groups
 from sqsuper.supervisor.errors import LaunchError
 from sqsuper.supervisor.groups import Group
 from sqsuper.supervisor.launchers import Launcher, LaunchProtocol
-from sqsuper.supervisor.output import Lines
+from sqsuper.supervisor.output import Lines, Output
 from sqsuper.supervisor.plan import CONTROL_FD, PORT_FD, REPORT_FD, SOCKET_FD, Plan
 from sqsuper.supervisor.records import Records
 from sqsuper.supervisor.remains import Remains
+from sqsuper.supervisor.throttle import Throttle
 
 OUTPUT_PATIENCE = 1.0
 MAX_REPORT = 64 * 1024
+LAST_ERRORS = 20
 
 
 @attrs.frozen
@@ -54,6 +57,9 @@ class Owner(Protocol):
     def process_ready(self, process: InstanceProcess) -> None:
         """The embedded engine serves."""
 
+    def process_standby(self, process: InstanceProcess) -> None:
+        """The embedded engine will serve as soon as its data directory is free."""
+
     def process_exited(self, process: InstanceProcess) -> None:
         """The leader is gone; its group and output are being ended."""
 
@@ -73,6 +79,7 @@ class Surroundings:
     records: Records
     remains: Remains
     boot: str
+    output: Output
 
 
 class InstanceProcess(LaunchProtocol):
@@ -83,6 +90,12 @@ class InstanceProcess(LaunchProtocol):
     def __init__(self, plan: Plan, owner: Owner, around: Surroundings) -> None:
         self.tenant = plan.tenant
         self.refusal: str | None = None
+        self.killed = False
+        """Whether we sent KILL."""
+        self.errors: deque[str] = deque(maxlen=LAST_ERRORS)
+        """The last lines of its standard error."""
+        self.heard: Callable[[dict[str, Any]], None] | None = None
+        """Called with what the engine reports beside that it is ready or why it is not."""
         self._plan = plan
         self._owner = owner
         self._around = around
@@ -95,11 +108,22 @@ class InstanceProcess(LaunchProtocol):
         self._kill_call: IDelayedCall | None = None
         self._close_call: IDelayedCall | None = None
         self._flush_call: IDelayedCall | None = None
+        self._throttle = Throttle(around.reactor)
         self._report = bytearray()
         self._lines = {
             1: self._lines_of("stdout"),
             2: self._lines_of("stderr"),
         }
+
+    @property
+    def forks(self) -> bool:
+        """Whether it may start processes of its own."""
+        return self._plan.forks
+
+    @property
+    def group(self) -> Group | None:
+        """How it is recorded, from when it is."""
+        return self._group
 
     @property
     def pid(self) -> int | None:
@@ -178,7 +202,15 @@ class InstanceProcess(LaunchProtocol):
         """KILL to the group."""
         self._kill_call = cancelled(self._kill_call)
         self._unwanted = True
+        self.killed = True
         self._signal(signal.SIGKILL)
+
+    def ask(self, message: bytes) -> None:
+        """Write a line on the control pipe, of an engine that reads it. Lost if it has ended."""
+        if self._told:
+            self._told += message + b"\n"  # it has not begun to read
+        elif self.pid is not None:
+            self._write(message + b"\n")
 
     def _signal(self, signum: int) -> None:
         pid = self.pid
@@ -205,11 +237,14 @@ class InstanceProcess(LaunchProtocol):
                 self._reported(data)
             return
         lines.feed(data)
+        if lines.excess and self._exit is None:
+            self._throttle.pause(self.transport, childFD, lines.excess)
         if lines.losing and self._flush_call is None:
             self._flush_call = self._around.reactor.callLater(1.0, self._flush)
 
     def processExited(self, reason: Failure) -> None:
         self._exit = _exit_of(reason)
+        self._throttle.end(self.transport)
         self._kill_call = cancelled(self._kill_call)
         self._owner.process_exited(self)
         if self._group is None:
@@ -270,22 +305,23 @@ class InstanceProcess(LaunchProtocol):
             return
         if message.get("event") == "ready":
             self._owner.process_ready(self)
+        elif message.get("event") == "standby":
+            self._owner.process_standby(self)
         elif message.get("event") == "refused":
             self.refusal = str(message.get("reason"))
+        elif self.heard is not None:
+            self.heard(message)
 
     def _lines_of(self, stream: str) -> Lines:
-        def emit(text: str) -> None:
-            self._log.info(
-                "{tenant} {stream}: {line}", tenant=self.tenant, stream=stream, line=text
-            )
+        output = self._around.output
+
+        def emit(lines: list[str]) -> None:
+            if stream == "stderr":
+                self.errors.extend(lines)
+            output.lines(self.tenant, stream, lines)
 
         def dropped(count: int) -> None:
-            self._log.warn(
-                "{tenant} {stream}: {count} lines dropped",
-                tenant=self.tenant,
-                stream=stream,
-                count=count,
-            )
+            output.dropped(self.tenant, stream, count)
 
         clock: Callable[[], float] = self._around.reactor.seconds
         return Lines(emit, dropped, clock)

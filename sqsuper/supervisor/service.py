@@ -8,28 +8,44 @@ import os
 import random as random_module
 import resource
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from sqsuper.config.diff import Plan
 from sqsuper.config.model import Config, Tenant
 from sqsuper.instances import Unavailable, Upstream, Wait
-from sqsuper.supervisor import groups, listeners, plan, rundir
-from sqsuper.supervisor.errors import LaunchError, SupervisorError
+from sqsuper.supervisor import groups, plan
+from sqsuper.supervisor.changes import Changes
+from sqsuper.supervisor.errors import SupervisorError
+from sqsuper.supervisor.events import Events
+from sqsuper.supervisor.fleet import Circumstances, Fleet
+from sqsuper.supervisor.health import HealthWatch
+from sqsuper.supervisor.hooks import Hooks
+from sqsuper.supervisor.hostmemory import MemoryReader
+from sqsuper.supervisor.idle import Idle
 from sqsuper.supervisor.instance import Change, State
 from sqsuper.supervisor.launchers import Launcher, SpawnLauncher
-from sqsuper.supervisor.lifecycle import Fleet, Lifecycle
-from sqsuper.supervisor.process import Surroundings
+from sqsuper.supervisor.lifecycle import Lifecycle
+from sqsuper.supervisor.monitor import Monitor
+from sqsuper.supervisor.premises import Premises
+from sqsuper.supervisor.process import Surroundings, cancelled
 from sqsuper.supervisor.records import Records
 from sqsuper.supervisor.remains import Remains
+from sqsuper.supervisor.rolling import Rolled, Rolling
 from sqsuper.supervisor.starts import StartQueue
+from sqsuper.supervisor.summary import summary
+from sqsuper.supervisor.tenant_logs import TenantLogs
+from sqsuper.supervisor.watching import Watching
+from sqsuper.supervisor.why import Why, explain
 from sqsuper.supervisor.zygote_launcher import ZygoteLauncher
 
-LEFTOVER_GRACE = 1.0
-LEFTOVER_PATIENCE = 5.0
+KILLS_INTERVAL = 5.0
 
 
 def confine_process() -> None:
@@ -62,11 +78,9 @@ class Supervisor(Service):
     ) -> None:
         """`engine_paths`: where the embedded engine is imported from, by default our own."""
         self._config = config
-        self._prepared = False
-        self._locks: list[rundir.Lock] = []
         self._stop: Deferred[None] | None = None
-        concurrency = config.spawn_concurrency or 2 * (os.cpu_count() or 1)
-        self._records = Records(config.run_dir)
+        records = Records(config.run_dir)
+        self._premises = Premises(records)
         paths = plan.engine_paths() if engine_paths is None else engine_paths
         if launcher is None:
             launcher = SpawnLauncher(reactor)
@@ -75,28 +89,46 @@ class Supervisor(Service):
                     reactor, launcher, paths=paths, run_dir=config.run_dir, random=random
                 )
         self._launcher: Launcher = launcher
+        self.logs = TenantLogs(config.log, reactor=reactor)
+        """The children's lines: files, and the last ones."""
         self._fleet = Fleet(
             config=config,
             around=Surroundings(
                 reactor=reactor,
                 launcher=launcher,
-                records=self._records,
+                records=records,
                 remains=Remains(reactor),
                 boot=groups.boot_id(),
+                output=self.logs,
             ),
-            starts=StartQueue(concurrency),
+            starts=StartQueue(_concurrency(config)),
             start_next=self._start_next,
             epochs=itertools.count(1),
             random=random,
             engine_paths=paths,
             data_dirs=plan.data_dirs(config),
             ports={tenant.port for tenant in config.tenants if tenant.port is not None},
+            refusal=self._refusal,
+            release=lambda name: self._lives[name].try_again(),
+            circumstances=self._circumstances,
         )
-        self._lives = {
-            tenant.name: Lifecycle(index, tenant, self._fleet)
-            for index, tenant in enumerate(config.tenants)
-        }
+        self._indexes = itertools.count()
+        self._lives = {tenant.name: self._new_life(tenant) for tenant in config.tenants}
+        self._changes = Changes(self._fleet, self._lives, self._new_life)
+        self._watching = Watching(reactor, self._fleet.events)
+        self.idle = Idle(
+            config.host_memory,
+            reactor=reactor,
+            quiet=self._quiet,
+            ask=self._ask_about_port,
+            read=MemoryReader().read,
+        )
+        self.health.listeners.append(self.idle.pong)
+        self.hooks = Hooks(config.on_event, config.file.parent, reactor=reactor)
+        self._fleet.events.watch(self.hooks.take)
+        self._fleet.observers += [self.health, self.monitor, self.idle]
         self._starting_next = False
+        self._kills_call: IDelayedCall | None = None
 
     # IService
 
@@ -115,7 +147,11 @@ class Supervisor(Service):
         self._launcher.start(
             preload=any(one.enabled and plan.may_preload(one) for one in self._config.tenants)
         )
+        self.logs.open()
+        self.hooks.open()
+        self.idle.open()
         self._fleet.serving = True
+        self._look_for_kills()
         for life in self._lives.values():
             life.attend()
 
@@ -125,82 +161,75 @@ class Supervisor(Service):
         if self._stop is not None:
             return _joined(self._stop)
         self._fleet.serving = False
+        self.idle.close()
+        self._fleet.brake.stop()
+        self._kills_call = cancelled(self._kills_call)
         self._stop = Deferred()
         result = _joined(self._stop)
         stops = [life.stop("the service stops") for life in self._lives.values()]
         ended = DeferredList(stops).addCallback(lambda _: self._launcher.stop())
+        ended.addCallback(lambda _: self.hooks.close())
         ended.addCallback(self._all_stopped)
         return result
 
     def _all_stopped(self, _: object) -> None:
+        self._watching.stop()
+        self.logs.close()
         for life in self._lives.values():
             life.close()
-        for lock in self._locks:
-            lock.release()
-        self._locks.clear()
-        self._prepared = False
+        self._premises.release()
         stop, self._stop = self._stop, None
         if stop is not None:
             stop.callback(None)
 
     def _prepare(self) -> None:
-        if self._prepared:
+        if self._premises.taken:
             return
         confine_process()
-        try:
-            self._take_directories()
-        except SupervisorError:
-            for lock in self._locks:
-                lock.release()
-            self._locks.clear()
-            raise
-        self._prepared = True
+        self._premises.take(self._config)
         for life in self._lives.values():
             life.open()
 
-    def _take_directories(self) -> None:
-        config = self._config
-        listeners.check_length(config.run_dir)
-        others = any(tenant.settings.user is not None for tenant in config.tenants)
-        rundir.ensure(config.run_dir, 0o700)
-        rundir.ensure(config.data_root, 0o711 if others else 0o700)
-        self._locks.append(rundir.Lock(config.run_dir, rundir.RUN_LOCK))
-        self._locks.append(rundir.Lock(config.data_root, rundir.DATA_LOCK))
-        for tenant in config.tenants:
-            if tenant.enabled:
-                _check_data_dir(tenant)
-        self._end_leftovers()
+    def _look_for_kills(self) -> None:
+        reactor = self._fleet.around.reactor
+        self._fleet.memory_kills.look(reactor.seconds())
+        self._kills_call = reactor.callLater(KILLS_INTERVAL, self._look_for_kills)
 
-    def _end_leftovers(self) -> None:
-        records = self._records.read()
-        left = groups.end_now(records, LEFTOVER_GRACE, LEFTOVER_PATIENCE)
-        for group in records:
-            if group in left:
-                self._log.error(
-                    "{tenant}: processes {pids} of an earlier run cannot be ended",
-                    tenant=group.tenant,
-                    pids=left[group],
-                )
-            else:
-                self._records.remove(group)
-        sockets = self._records.remove_sockets()
-        if records or sockets:
-            self._log.warn(
-                "an earlier run was not stopped: {groups} process groups and {sockets} sockets"
-                " of it were looked after",
-                groups=len(records),
-                sockets=sockets,
-            )
+    def _circumstances(self, tenant: str) -> Circumstances:
+        return Circumstances(self.monitor.memory(tenant), self.health.inflight(tenant))
+
+    def _new_life(self, tenant: Tenant) -> Lifecycle:
+        # The number names the tenant's sockets, and never comes again.
+        return Lifecycle(next(self._indexes), tenant, self._fleet)
 
     def _start_next(self) -> None:
         if self._starting_next:
             return  # a start that fails at once asks for the next from inside
         self._starting_next = True
         try:
+            self._turn_down()
             while (name := self._fleet.starts.take()) is not None:
                 self._lives[name].spawn()
         finally:
             self._starting_next = False
+
+    def _turn_down(self) -> None:
+        """Let nobody wait for a turn to start while there is no memory for it."""
+        waiting = self._fleet.starts.waiting()
+        refusal = self._fleet.refusal() if waiting else None
+        if refusal is not None:
+            for name in waiting:
+                self._lives[name].turn_down(refusal)
+
+    def _refusal(self) -> Unavailable | None:
+        return self.idle.refusal()
+
+    def _quiet(self, tenant: str) -> Deferred[None]:
+        return self._fleet.quiet(tenant)  # whoever says so may come later
+
+    def _ask_about_port(self, tenant: str) -> bool:
+        life = self._lives[tenant]
+        return life.tenant.port is not None and self.health.ask(life)
 
     # Instances
 
@@ -214,11 +243,15 @@ class Supervisor(Service):
 
     def refused(self, upstream: Upstream) -> None:
         """See `Instances.refused`."""
-        self._lives[upstream.tenant].refused(upstream)
+        life = self._lives.get(upstream.tenant)
+        if life is not None:
+            life.refused(upstream)
 
     def used(self, upstream: Upstream) -> None:
         """See `Instances.used`."""
-        self._lives[upstream.tenant].used(upstream)
+        life = self._lives.get(upstream.tenant)
+        if life is not None:
+            life.used(upstream)
 
     def watch(self, changed: Callable[[str, Upstream | None], None]) -> None:
         """See `WatchedInstances.watch`."""
@@ -231,11 +264,54 @@ class Supervisor(Service):
         """
         self._fleet.quiet = quiet
 
+    def inflight_by(self, inflight: Callable[[str], int]) -> None:
+        """Ask `inflight(tenant)` how many requests the gateway has under way there."""
+        self.health.inflight = inflight
+
+    # Another configuration
+
+    def admit(self, change: Plan) -> Generator[None, None, None]:
+        """Make ready for the gateway to go over to a plan's routes, step by step.
+
+        One plan at a time, and `settle` with it before the next.
+        """
+        self._config = config = change.wanted
+        self._fleet.starts.limit = _concurrency(config)
+        self.idle.apply(config.host_memory)
+        self.logs.apply(config.log)
+        self.hooks.apply(config.on_event, config.file.parent)
+        if self._premises.taken:
+            self._premises.ensure_data_root(config)
+        yield from self._changes.admit(change)
+
+    def settle(self, change: Plan) -> Generator[None, None, None]:
+        """Go over to the plan's tenants, step by step, once the gateway has done so.
+
+        Then tenants may still be on their way (`moving`): it goes on by itself.
+        """
+        yield from self._changes.settle(change)
+        self.logs.forget_all_but(self._lives)
+        self.monitor.forget_all_but(self._lives)
+        self._start_next()
+
+    @property
+    def moving(self) -> frozenset[str]:
+        """The tenants that are being stopped, or held, for another configuration."""
+        return self._changes.moving
+
+    def moved(self) -> Deferred[None]:
+        """Return what fires when there are no `moving` tenants."""
+        return self._changes.moved()
+
     # Introspection and control
 
     def pid(self, tenant: str) -> int | None:
         """Pid of the tenant's process until it is reaped; None without one."""
         return self._lives[tenant].pid
+
+    def summary(self) -> str:
+        """Return one line on how the tenants do."""
+        return summary(life.state for life in self._lives.values())
 
     def state(self, tenant: str) -> State:
         """State of the tenant's instance."""
@@ -245,9 +321,87 @@ class Supervisor(Service):
         """The last changes of the tenant's instance, oldest first."""
         return tuple(self._lives[tenant].instance.history)
 
-    def stop(self, tenant: str) -> Deferred[None]:
-        """Stop the tenant's instance as planned; the next demand starts it again."""
-        return self._lives[tenant].stop("stopped on request")
+    def why(self, tenant: str) -> Why:
+        """Explain the tenant's state; raises KeyError for an unknown one."""
+        return explain(
+            self._lives[tenant],
+            now=self._fleet.around.reactor.seconds(),
+            wall=time.time(),
+            braked=self._fleet.brake.on,
+            errors=self.logs.errors(tenant),
+        )
+
+    @property
+    def fleet(self) -> Fleet:
+        """What all instances share; parts register as its observers."""
+        return self._fleet
+
+    @property
+    def health(self) -> HealthWatch:
+        """Whether instances live."""
+        return self._watching.health
+
+    @property
+    def monitor(self) -> Monitor:
+        """What instances use."""
+        return self._watching.monitor
+
+    @property
+    def events(self) -> Events:
+        """What happened to tenants and fleet."""
+        return self._fleet.events
+
+    @property
+    def lives(self) -> Mapping[str, Lifecycle]:
+        """Every tenant's lifecycle, by name."""
+        return self._lives
+
+    def stop(
+        self, tenant: str, reason: str = "stopped on request", *, by_hand: bool = False
+    ) -> Deferred[None]:
+        """Stop the tenant's instance as planned; fires when it is gone.
+
+        The next demand starts it again; if it was `by_hand`, only `start` and `restart` do.
+        """
+        life = self._lives[tenant]
+        if by_hand:
+            life.hold(True)
+        return life.stop(reason)
+
+    def start(self, tenant: str, reason: str = "started by hand") -> None:
+        """Start the tenant's instance, whatever keeps it from running but `enabled: false`."""
+        self._lives[tenant].start(reason)
+
+    def restart(self, tenant: str, reason: str = "restarted by hand") -> Deferred[bool]:
+        """Stop and start it, holding requests; fires with whether it takes requests again."""
+        return self._lives[tenant].restart(reason)
+
+    def rolling_restart(
+        self,
+        tenants: Iterable[str] | None = None,
+        max_unavailable: int = 1,
+        reason: str = "rolling restart",
+    ) -> Deferred[Rolled]:
+        """Restart what runs of `tenants` (of all), `max_unavailable` at a time.
+
+        Requests are held meanwhile. Fires when it is over; raises KeyError for an unknown one.
+        """
+        names = list(self._lives if tenants is None else tenants)
+        lives = {name: self._lives[name] for name in names}
+
+        def state(name: str) -> State | None:
+            return lives[name].state if self._lives.get(name) is lives[name] else None
+
+        return Rolling(
+            names,
+            max_unavailable,
+            state=state,
+            restart=lambda name: lives[name].restart(reason),
+        ).run()
+
+    def reset(self, tenant: str, reason: str = "reset by hand") -> None:
+        """Forget the tenant's failures; if it waits for another try, that comes at once."""
+        self._lives[tenant].reset(reason)
 
 
 def _joined(deferred: Deferred[None]) -> Deferred[None]:
@@ -261,9 +415,5 @@ def _joined(deferred: Deferred[None]) -> Deferred[None]:
     return other
 
 
-def _check_data_dir(tenant: Tenant) -> None:
-    try:
-        owner = rundir.owner_of(tenant)
-    except LaunchError:
-        return  # said when it is to be started
-    rundir.check(tenant.data_dir, owner)
+def _concurrency(config: Config) -> int:
+    return config.spawn_concurrency or 2 * (os.cpu_count() or 1)

@@ -16,6 +16,10 @@ class StartQueue:
         """How many wait."""
         return len(self._urgent) + len(self._patient)
 
+    def waiting(self) -> list[str]:
+        """Return who waits, the next one first."""
+        return [*self._urgent, *self._patient]
+
     def add(self, tenant: str, *, urgent: bool) -> None:
         """Let `tenant` wait for its turn; one already waiting may become urgent."""
         if urgent:

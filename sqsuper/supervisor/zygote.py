@@ -237,8 +237,9 @@ class Zygote(ProcessProtocol):
             channel.close()
 
     def _lines_of(self, stream: str) -> Lines:
-        def emit(text: str) -> None:
-            self._log.info("zygote {stream}: {line}", stream=stream, line=text)
+        def emit(lines: list[str]) -> None:
+            text = "\n".join([f"zygote {stream}: {line}" for line in lines])
+            self._log.info("{lines}", lines=text)
 
         def dropped(count: int) -> None:
             self._log.warn("zygote {stream}: {count} lines dropped", stream=stream, count=count)

@@ -22,7 +22,7 @@ from sqsuper.supervisor import reaper
 from sqsuper.supervisor.adopted import Adopted, Pipes, is_our_child
 from sqsuper.supervisor.launchers import Launcher, LaunchProtocol
 from sqsuper.supervisor.plan import Plan
-from sqsuper.supervisor.policy import Policy
+from sqsuper.supervisor.policy import Backoff
 from sqsuper.supervisor.reaper import Reaper
 from sqsuper.supervisor.zygote import Answer, Zygote
 
@@ -84,7 +84,7 @@ class ZygoteLauncher:
         self._spawn = spawn
         self._paths = paths
         self._room = run_dir / ROOM
-        self._policy = Policy(Restart(reset_after=10.0), random)
+        self._backoff = Backoff(Restart(reset_after=10.0), random)
         self._reaper = Reaper(reactor, lambda: bool(self._starts))
         self._numbers = itertools.count(1)
         self._starts: dict[int, _Start] = {}
@@ -182,7 +182,7 @@ class ZygoteLauncher:
             return
         if answer is None:
             self._ready = True
-            self._policy.healthy(self._reactor.seconds())
+            self._backoff.healthy(self._reactor.seconds())
         else:
             self._answered(answer)
         self._deadline = _cancelled(self._deadline)
@@ -215,10 +215,9 @@ class ZygoteLauncher:
         self._deadline = _cancelled(self._deadline)
 
     def _replace(self, why: str) -> None:
-        delay = self._policy.ended(self._reactor.seconds(), clean=False)
+        delay = self._backoff.failed(self._reactor.seconds())
         self._log.warn("the zygote is lost ({why}); engines are spawned meanwhile", why=why)
-        if delay is not None:
-            self._again = self._reactor.callLater(delay, self._begin)
+        self._again = self._reactor.callLater(delay, self._begin)
 
     # Starts
 

@@ -73,6 +73,36 @@ class TestRevoked:
         assert clients["second"].answer().status == 200
         assert clients["bobtok"].answer().status == 200
 
+    @pytest.mark.parametrize("phase", ["sending", "spooling", "relaying"])
+    def test_one_is_cut_in_whatever_it_does(
+        self, gateway: StartGateway, upstream: RecordingUpstream, phase: str
+    ) -> None:
+        def serve(peer: Peer) -> None:
+            if phase == "relaying":
+                peer.request()
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel")
+            peer.to_end()
+
+        upstream.script = serve
+        one = gateway(upstream=upstream)
+        client = one.connect()
+        if phase == "relaying":
+            client.send(request())
+            # The answer has begun.
+            assert client.sock.recv(1)
+        elif phase == "sending":
+            client.send(request("/u", "Content-Length: 9", method="POST") + b"hel")
+            eventually(lambda: any(b"hel" in got for got in upstream.received), "the body's begin")
+        else:
+            client.send(request("/u", "Transfer-Encoding: chunked", method="POST"))
+            client.send(b"3\r\nhel\r\n")
+            eventually(lambda: one.inflight() == 1, "it is read")
+        one.call(lambda: one.service.change([tenant("alice", "new")], []))
+        client.until_reset()
+        eventually(lambda: one.inflight() == 0, "its slot is free")
+        assert len(upstream.received) == (0 if phase == "spooling" else 1)
+        assert one.ask(request("/health", token="")).status == 200
+
     def test_one_that_waits_gets_a_401(self, gateway: StartGateway) -> None:
         instances = FixedInstances()
         one = gateway(instances=instances)
@@ -157,6 +187,9 @@ def test_quiet_comes_when_the_last_request_has_ended(
     client = one.connect()
     client.send(request("/api/v2/held"))
     eventually(lambda: held.holding == 1, "it is under way")
+    assert one.call(lambda: one.service.inflight("alice")) == 1
+    assert one.call(lambda: one.service.inflight("bob")) == 0
+    assert one.call(one.service.all_inflight) == {"alice": 1}
     quiet: list[None] = []
     one.call(lambda: one.service.quiet("alice").addCallback(quiet.append) and None)
     one.call(lambda: one.service.quiet("bob"))
@@ -164,3 +197,4 @@ def test_quiet_comes_when_the_last_request_has_ended(
     held.release.set()
     assert client.answer().status == 200
     eventually(lambda: quiet == [None], "it is quiet")
+    assert one.call(one.service.all_inflight) == {}

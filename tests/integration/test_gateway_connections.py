@@ -405,11 +405,12 @@ def test_an_instance_that_does_not_come_is_a_503(gateway: StartGateway) -> None:
     clients[0].send(request("/a"))
     clients[1].send(request("/api/v2/delta?p=x", method="POST", body=b"x"))
     eventually(lambda: under_test.instances.waiting("alice") == 2)
-    reason = Unavailable("failed", "it failed 5 times", 30)
+    reason = Unavailable("failed", "it failed 5 times", 30, cause="crash")
     under_test.call(lambda: under_test.instances.settle("alice", reason))
     answer = clients[0].answer()
     facts = check_error(answer, 503, "failed")
     assert "it failed 5 times" not in facts["error"]  # the operator's to know
+    assert facts["cause"] == "crash"
     assert "executed" not in facts
     assert answer.one("retry-after") == "30"
     assert answer.all("connection") == []

@@ -442,7 +442,7 @@ class TestDrain:
         threads = [ask(side[0], "/api/v2/x?pause=1.0") for side in sides]
         eventually(lambda: _at_once_there(running) >= 2, "both are under way")
         running.process.send_signal(signal.SIGUSR1)
-        eventually(lambda: "healthy -> stopping" in running.output, "the stop has begun")
+        eventually(lambda: "healthy -> draining" in running.output, "the stop has begun")
         assert results == []
         threads += [ask(side[1], "/api/v2/x") for side in sides]
         for thread in threads:
@@ -452,6 +452,63 @@ class TestDrain:
         assert {child.pid for child in running.children()} - before
         for client in itertools.chain(*sides):
             client.close()
+
+
+@one_kind_of_wires
+class TestHold:
+    """Requests are held for `start_timeout` while it is starting, else for `queue_timeout`."""
+
+    def test_of_a_start_longer_than_of_a_drain(
+        self, workers: StartSqsuper, counting: list[str]
+    ) -> None:
+        late = "import runpy, sys, time; time.sleep(1); sys.argv[:] = sys.argv[1:]; "
+        late += "runpy.run_path(sys.argv[0], run_name='__main__')"
+        running = workers(
+            tenants(
+                "own",
+                engine="command",
+                command=[sys.executable, "-c", late, *counting[1:]],
+                queue_timeout="300ms",
+                health={"start_timeout": "20s"},
+                drain="20s",
+            )
+        )
+        sides = clients_of_each_worker(running, 2)
+        waiting = [side[0] for side in sides]
+        answers = at_once([partial(client.get, "/api/v2/x") for client in waiting])
+        assert [status for status, _ in answers] == [200, 200]
+        held: list[tuple[int, bytes]] = []
+        under_way = threading.Thread(
+            target=lambda: held.append(sides[0][1].get("/api/v2/x?pause=3"))
+        )
+        under_way.start()
+        eventually(lambda: _at_once_there(running) >= 1, "it is under way")
+        running.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: "healthy -> draining" in running.output, "the stop has begun")
+        answers = at_once([partial(client.get, "/api/v2/x") for client in waiting])
+        assert [status for status, _ in answers] == [503, 503]
+        assert {json.loads(body)["code"] for _, body in answers} == {"draining"}
+        under_way.join(20)
+        assert [status for status, _ in held] == [200]
+        assert waiting[0].get("/api/v2/x")[0] == 200
+        for client in itertools.chain(*sides):
+            client.close()
+
+    def test_in_a_backoff_it_is_told_when_to_come_again(self, workers: StartSqsuper) -> None:
+        running = workers(
+            tenants(
+                "own",
+                engine="command",
+                command=[sys.executable, "-c", "raise SystemExit(1)", "{port}"],
+                queue_timeout="300ms",
+                health={"start_timeout": "20s"},
+                restart={"backoff": "20s", "backoff_max": "30s"},
+            )
+        )
+        answer = running.request("GET", "/api/v2/x", token=ALICE)
+        assert answer.status == 503
+        assert json.loads(answer.body)["code"] == "starting"
+        assert 10 <= int(answer.header("Retry-After") or "") <= 30
 
 
 class TestLives:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from sqsuper.config.model import Health, Restart, Start
 from sqsuper.instances import Unavailable, Upstream
+from sqsuper.supervisor.causes import Cause
 from sqsuper.supervisor.instance import State
 from tests.unit.supervisor.support import (
     alive,
@@ -87,6 +89,9 @@ async def test_the_real_sq_serves_and_is_confined(
         status = status_of(pid)
         assert status["NoNewPrivs"] == "1"
         assert status["Umask"] == "0077"
+        # Threads map far more than they use: no limit on that.
+        assert resource.prlimit(pid, resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY
+        assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
         assert os.getsid(pid) == os.getpgid(pid) == pid
         names = [
             text.partition("=")[0]
@@ -130,7 +135,10 @@ async def test_a_configured_port_is_the_commands_own(short_dir: Path) -> None:
         async with running(config(short_dir, one)) as supervisor:
             pending = outcome_of(supervisor, "alice")
             await eventually(lambda: supervisor.state("alice") is State.BACKOFF)
-            assert f"port {port} is taken" in supervisor.history("alice")[-1].reason
+            change = supervisor.history("alice")[-1]
+            assert change.cause is Cause.PORT_TAKEN
+            assert f"port {port}" in change.reason
+            assert f"pid {os.getpid()}" in change.reason
             thief.close()
             there = await pending
             assert isinstance(there, Upstream)
@@ -292,10 +300,11 @@ async def test_one_that_cannot_be_executed(
         (short_dir / place).chmod(mode)
     with logged() as lines:
         async with running(config(short_dir, one)) as supervisor:
-            await eventually(lambda: supervisor.state("alice") is State.BACKOFF)
-            reason = supervisor.history("alice")[-1].reason
-    assert f"exit status {status}" in reason
-    assert said in reason
+            await eventually(lambda: supervisor.state("alice") is State.FAILED)
+            change = supervisor.history("alice")[-1]
+    assert change.cause is Cause.CANNOT_EXECUTE
+    assert f"exit status {status}" in change.reason
+    assert said in change.reason
     assert any(line.startswith("alice stderr: sqsuper: ") and said in line for line in lines)
 
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sqsuper.gateway.exchange import State
+from sqsuper.gateway.exchange_states import State
 from sqsuper.instances import Unavailable, Upstream
 from sqsuper.testing import FakeWire
 from tests.unit.gateway.support import ANSWER, Bench

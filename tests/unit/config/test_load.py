@@ -230,7 +230,7 @@ def test_every_key_in_every_format(
     here: Path, write: Write, name: str, text: str, lines: tuple[int | None, int | None]
 ) -> None:
     config = load(write(name, text))
-    assert attrs.evolve(config, warnings=()) == expected(here, name, lines)
+    assert attrs.evolve(config, warnings=(), defaults=m.Settings()) == expected(here, name, lines)
 
 
 def test_nothing_given_is_the_model(here: Path, loaded: Callable[[str], m.Config]) -> None:

@@ -295,7 +295,7 @@ def test_the_longest_line_is_written_in_one_piece() -> None:
 def known_head(*fields: bytes) -> AdmittedHead:
     known = AdmittedHead()
     known.fields, known.connection_names = head(b"/", *fields).fields, frozenset()
-    known.content_length = None
+    known.content_length, known.keep_alive = None, True
     known.grant, known.lines = Grant("alice"), b""
     return known
 

@@ -108,3 +108,21 @@ def test_the_limit_of_an_answers_head_is_not_the_clients() -> None:
     assert field in got
     with pytest.raises(FramingError):
         AnswerStream(GET, b"id").received(OK + b"X-A: " + b"a" * 65_536, yes)
+
+
+def test_the_pieces_of_a_long_body_are_passed_on_uncopied() -> None:
+    stream = AnswerStream(GET, b"id")
+    stream.received(OK + b"Content-Length: 9\r\nConnection: keep-alive\r\n\r\n123", yes)
+    for piece in (b"45", b"6789"):
+        assert not stream.done
+        assert stream.received(piece, yes) is piece
+    assert stream.done
+    assert stream.reusable
+
+
+def test_what_follows_a_long_body_is_not_passed_on_with_it() -> None:
+    stream = AnswerStream(GET, b"id")
+    stream.received(OK + b"Content-Length: 9\r\nConnection: keep-alive\r\n\r\n123", yes)
+    assert stream.received(b"4567890", yes) == b"456789"
+    assert stream.done
+    assert not stream.reusable

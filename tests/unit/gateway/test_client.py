@@ -218,6 +218,27 @@ def test_stopping_between_requests(bench: Bench) -> None:
     assert b"\r\nConnection: close\r\n" in served.sent
 
 
+def test_stopping_with_a_last_call(bench: Bench) -> None:
+    old, used = bench.client(), bench.client()
+    bench.advance(5.0)
+    used.receive(GET)
+    up = connect(bench)
+    up.receive(ANSWER)
+    new = bench.client()
+    bench.advance(0.5)
+    bench.stopping = True
+    for client in list(bench.clients):
+        client.close_if_idle(bench.seconds() - 1.0)
+    assert [w.state for w in (old, used, new)] == ["closed", "open", "open"]
+    new.receive(GET)
+    up.receive(ANSWER)
+    assert b"\r\nConnection: close\r\n" in new.sent
+    bench.advance(0.6)
+    for client in list(bench.clients):
+        client.close_if_idle(bench.seconds() - 1.0)
+    assert used.state == "closed"
+
+
 def test_a_stop_during_an_answer_closes_behind_it(bench: Bench) -> None:
     client = bench.client()
     client.receive(GET)

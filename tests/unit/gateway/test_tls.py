@@ -17,14 +17,15 @@ import pytest
 from twisted.internet.error import CannotListenError
 from twisted.internet.selectreactor import SelectReactor
 
-from sqsuper.gateway import handshakes, nested
+from sqsuper.gateway import handshakes
 from sqsuper.gateway.handshakes import Handshakes
 from sqsuper.gateway.listening import Listening
+from sqsuper.gateway.nest import possible
 from sqsuper.gateway.tls import TlsWire
 from tests.tls_support import Made, TlsSocket, client_context, make, wrap
 from tests.unit.gateway.test_wires import LOOPBACK, User, World
 
-pytestmark = pytest.mark.skipif(not nested.possible(SelectReactor()), reason="no epoll here")
+pytestmark = pytest.mark.skipif(not possible(SelectReactor()), reason="no epoll here")
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -224,32 +225,31 @@ class Stepping:
         if self.left:
             self.line.line_up(self)
 
+    def wait_in_line(self) -> None:
+        pass
+
     def abort(self) -> None:
         self.left = -1
 
 
 class Turns:
-    """A nest and a reactor whose turns are made by hand."""
+    """A nest whose turns are made by hand."""
 
     def __init__(self) -> None:
-        self.calls: list[Callable[[], None]] = []
+        self.work: Callable[[], bool] | None = None
 
-    def soon(self, call: Callable[[], None]) -> None:
-        self.calls.append(call)
-
-    def callLater(self, _: float, call: Callable[[], None]) -> None:
-        self.calls.append(call)
+    def between_turns(self, work: Callable[[], bool]) -> None:
+        self.work = work
 
     def turn(self) -> None:
-        calls, self.calls = self.calls, []
-        for call in calls:
-            call()
+        if self.work is not None and not self.work():
+            self.work = None
 
 
 @pytest.mark.parametrize(("seconds", "a_turn"), [(0.001, 1), (0.00015, 2), (0.0, 4)])
 def test_a_turn_takes_few_steps_of_a_flood(seconds: float, a_turn: int) -> None:
     turns, clock = Turns(), [0.0]
-    line = Handshakes(turns, turns, lambda: clock[0])  # type: ignore[arg-type]
+    line = Handshakes(turns, lambda: clock[0])  # type: ignore[arg-type]
     flood = [Stepping(line, clock, 2, seconds) for _ in range(20)]
     for one in flood:
         line.line_up(one)
@@ -259,12 +259,12 @@ def test_a_turn_takes_few_steps_of_a_flood(seconds: float, a_turn: int) -> None:
         now = sum(one.left for one in flood)
         assert left - now == a_turn
         left = now
-    assert turns.calls == []
+    assert turns.work is None
 
 
 def test_a_step_that_fails_ends_its_own_connection_alone() -> None:
     turns = Turns()
-    line = Handshakes(turns, turns, lambda: 0.0)  # type: ignore[arg-type]
+    line = Handshakes(turns, lambda: 0.0)  # type: ignore[arg-type]
     bad, good = Stepping(line, [], 1, 0.0), Stepping(line, [0.0], 1, 0.0)
     line.line_up(bad)  # its clock is broken
     line.line_up(good)
@@ -385,7 +385,7 @@ def test_data_that_comes_at_the_very_moment_of_our_end(
     client, user = world.client(world.listen())
     client.sendall(b"abc")
     user.wire.send(b"answer")
-    monkeypatch.setattr(TlsWire, "_quiet", lambda _: True)
+    monkeypatch.setattr(TlsWire, "_is_quiet", lambda _: True)
     user.wire.finish()
     client.sendall(b"x" * 100_000)
     assert read_all(world, client) == b"answer"

@@ -11,7 +11,8 @@ import attrs
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
-from sqsuper.gateway.nested import Nest, NestedWire, possible
+from sqsuper.gateway.nest import Nest, possible
+from sqsuper.gateway.nested import NestedWire
 from sqsuper.gateway.transports import TransportWire
 from sqsuper.testing import FakeWire
 

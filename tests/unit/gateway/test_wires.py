@@ -21,7 +21,8 @@ from twisted.internet.selectreactor import SelectReactor
 
 from sqsuper.gateway import dialing, nested
 from sqsuper.gateway.listening import Listening, Wires, wires_for
-from sqsuper.gateway.nested import HIGH_WATER, Nest, NestedWire
+from sqsuper.gateway.nest import Nest, possible
+from sqsuper.gateway.nested import HIGH_WATER, NestedWire
 from sqsuper.gateway.tls_listening import TlsListening
 from sqsuper.gateway.wire import Wire
 from sqsuper.instances import Upstream
@@ -29,7 +30,7 @@ from tests.tls_support import Made, make, wrap
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
-needs_epoll = pytest.mark.skipif(not nested.possible(SelectReactor()), reason="no epoll here")
+needs_epoll = pytest.mark.skipif(not possible(SelectReactor()), reason="no epoll here")
 
 
 @attrs.define(eq=False)

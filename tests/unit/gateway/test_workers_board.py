@@ -137,6 +137,28 @@ class TestBucket:
             # Rounding may fall to either side of a whole second.
             assert mine is None or others is None or abs(mine - others) <= 1
 
+    @settings(
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        max_examples=20,
+        deadline=None,
+    )
+    @given(
+        per_second=st.floats(20, 500),
+        burst=st.integers(1, 40),
+        workers=st.lists(st.integers(0, 2), min_size=1, max_size=6),
+    )
+    def test_in_sum_it_holds_however_requests_are_spread(
+        self, board: Board, now: list[float], per_second: float, burst: int, workers: list[int]
+    ) -> None:
+        board.memory[board.bucket_at(9) : board.bucket_at(10)] = bytes(16)
+        buckets = [SharedBucket(per_second, burst, board, 9) for _ in range(3)]
+        began, served = now[0], 0
+        while now[0] < began + 40 / per_second:
+            # Far more than the rate allows, at any of them.
+            served += sum(buckets[worker].take(0.0) is None for worker in workers)
+            now[0] += 0.05 / per_second
+        assert 0.9 * (burst + 40) <= served <= 1.1 * (burst + 40)
+
     def test_who_holds_the_lock_and_does_not_run_stops_nobody(self, board: Board) -> None:
         text = (
             "import fcntl, sys, time;"

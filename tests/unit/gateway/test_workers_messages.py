@@ -46,7 +46,7 @@ def test_upstreams_pass(upstream: Upstream) -> None:
 
 
 def test_reasons_pass() -> None:
-    reason = Unavailable("failed", "it \u2026 failed", 12)
+    reason = Unavailable("failed", "it \u2026 failed", 12, "crash")
     assert messages.decode_outcome(over_json(messages.encode_outcome(reason))) == reason
 
 

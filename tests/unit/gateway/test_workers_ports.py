@@ -124,7 +124,8 @@ def test_a_socket_that_was_handed_over_is_found_by_its_place(reactor: Any) -> No
         address = server.getsockname()
         given = os.dup(server.fileno())
     [string] = worker_endpoints(["systemd:domain=INET:index=0"])
-    worker = InheritingReactor(reactor, [(Place(0, "inherited"), given)])
+    place = Place(0, string.partition("interface=")[2])
+    worker = InheritingReactor(reactor, [(place, given)])
     listening: list[Any] = []
     serverFromString(worker, string).listen(Factory()).addCallback(listening.append)
     assert (listening[0].getHost().host, listening[0].getHost().port) == address
@@ -133,7 +134,11 @@ def test_a_socket_that_was_handed_over_is_found_by_its_place(reactor: Any) -> No
 
 def test_other_strings_stay_as_they_are() -> None:
     strings = ["tcp:1:interface=::1", "systemd:domain=INET:index=0", "unix:/x"]
-    assert worker_endpoints(strings) == [strings[0], "tcp:1:interface=inherited", strings[2]]
+    first, handed_over, last = worker_endpoints(strings)
+    assert (first, last) == (strings[0], strings[2])
+    assert handed_over.startswith("tcp:0:interface=inherited-")
+    # By whatever else stands beside it.
+    assert worker_endpoints(strings[1:2]) == [handed_over]
 
 
 class Unrelated:
@@ -155,7 +160,7 @@ def test_what_binds_no_socket_is_refused(
     reactor: Any, fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = Unrelated(fails)
-    monkeypatch.setattr(shared_ports, "serverFromString", lambda *_: endpoint)
+    monkeypatch.setattr(shared_ports, "server_endpoint", lambda *_: endpoint)
     with pytest.raises(UnsharableError, match="set workers to 1"):
         done(SharedPorts(reactor).bind(["onion:80"]))
     assert endpoint.stopped is not fails

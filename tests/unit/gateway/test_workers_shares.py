@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqsuper.gateway.leases import Lease, Report
@@ -204,6 +204,14 @@ class Fleet:
                 while self.down[worker]:
                     self.deliver_down(worker)
 
+    def step(self) -> None:
+        """Let 10 ms pass: what was said before them is heard in them."""
+        said = [(self.deliver_up, n) for n, queue in enumerate(self.up) for _ in queue]
+        ordered = [(self.deliver_down, n) for n, queue in enumerate(self.down) for _ in queue]
+        self.advance()
+        for deliver, worker in (*said, *ordered):
+            deliver(worker)
+
     @property
     def used(self) -> int:
         return sum(pool.inflight for pool in self.pools)
@@ -299,3 +307,52 @@ def test_a_request_within_the_lease_costs_no_message() -> None:
         fleet.pools[0].finish()
     fleet.settle()
     assert said == []
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.integers(1, 40),
+    st.integers(2, 5),
+    st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 4)), max_size=80),
+    st.integers(0, 4),
+    st.integers(1, 60),
+)
+def test_unused_slots_move_within_100_ms(
+    total: int, workers: int, steps: list[tuple[str, int]], index: int, wanted: int
+) -> None:
+    fleet = Fleet(total, workers)
+    for action, at in steps:
+        pool = fleet.pools[at % workers]
+        if action in ("arrive", "finish", "give_up"):
+            getattr(pool, action)()
+        else:
+            fleet.step()
+    # Whatever came before: now nobody uses any.
+    for pool in fleet.pools:
+        while pool.waiting:
+            pool.give_up()
+        while pool.inflight:
+            pool.finish()
+    busy = fleet.pools[index % workers]
+    for _ in range(wanted):
+        busy.arrive()
+    for _ in range(10):
+        fleet.step()
+        assert fleet.used <= total
+    assert busy.inflight == min(total, wanted)
+
+
+def test_the_slots_of_a_worker_that_died_move_within_100_ms() -> None:
+    fleet = Fleet(8, 2)
+    dead, other = fleet.pools
+    for _ in range(8):
+        dead.arrive()
+    fleet.settle()
+    for _ in range(8):
+        other.arrive()
+    fleet.settle()
+    assert (dead.inflight, other.inflight) == (8, 0)
+    fleet.order(fleet.shares.gone(0))
+    for _ in range(10):
+        fleet.step()
+    assert other.inflight == 8

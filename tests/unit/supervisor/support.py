@@ -75,8 +75,13 @@ SERVE = textwrap.dedent(
         while True:
             for key, _ in chooser.select():
                 if key.data is None:
-                    if not control.read(1):
+                    said = control.readline()
+                    if not said:
                         return 0
+                    if "ping" in json.loads(said):
+                        pong = {"event": "pong", "lag": 0.0, "requests": 0, "bytes": 0,
+                                "inflight": 0, "storage": None, **json.loads(said)}
+                        os.write(int(given["--report-fd"]), json.dumps(pong).encode() + b"\\n")
                     continue
                 try:
                     connection, _ = key.data.accept()
@@ -257,7 +262,7 @@ async def running(wanted: Config, **arguments: Any) -> AsyncIterator[Supervisor]
         try:
             yield supervisor
         finally:
-            pids = [supervisor.pid(one.name) for one in wanted.tenants]
+            pids = [life.pid for life in supervisor.lives.values()]
             await supervisor.stopService()
         assert [pid for pid in pids if pid is not None and alive(pid)] == []
         assert [p.name for p in wanted.run_dir.iterdir()] == ["supervisor.lock"]

@@ -4,176 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessDone, ProcessTerminated
-from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.testing import MemoryReactorClock
-from twisted.python.failure import Failure
 
-from sqsuper.config.model import Config, Engine, Restart, RestartPolicy, Settings, Start, Tenant
+from sqsuper.config.model import (
+    Engine,
+    Health,
+    Restart,
+    RestartPolicy,
+    Start,
+)
 from sqsuper.instances import Instances, Unavailable, Upstream
+from sqsuper.supervisor.causes import Cause
 from sqsuper.supervisor.errors import SupervisorError
 from sqsuper.supervisor.instance import State
-from sqsuper.supervisor.launchers import LaunchProtocol
-from sqsuper.supervisor.plan import Plan
-from sqsuper.supervisor.service import Supervisor
-from tests.unit.supervisor.support import config, settings, tenant
-
-NO_PID = 2**22 + 1
-
-
-class Child:
-    """A process that is none: records what it gets and ends on word."""
-
-    def __init__(self, protocol: ProcessProtocol, plan: Plan, inherited: dict[int, int]) -> None:
-        self.plan = plan
-        self.pid: int | None = NO_PID
-        self.told = b""
-        self.signals: list[int] = []
-        self.descriptors = set(inherited)
-        self._protocol = protocol
-        protocol.makeConnection(self)
-
-    def writeToChild(self, childFD: int, data: bytes) -> None:
-        assert childFD == 3
-        self.told += data
-
-    def signalProcess(self, signum: int) -> None:
-        assert self.pid is not None, "a signal to one that was reaped"
-        self.signals.append(signum)
-
-    def loseConnection(self) -> None:
-        raise AssertionError("nothing holds a pipe here")
-
-    def ready(self) -> None:
-        self._protocol.childDataReceived(4, b'{"event": "ready"}\n')
-
-    def exit(self, code: int | None = 0, signum: int | None = None) -> None:
-        reason = self.reaped(code, signum)
-        self._protocol.processEnded(reason)
-
-    def reaped(self, code: int | None = 0, signum: int | None = None) -> Failure:
-        reason = ProcessTerminated(code, signum, 0) if code or signum else ProcessDone(0)
-        self.pid = None
-        self._protocol.processExited(Failure(reason))
-        return Failure(reason)
-
-
-class Children:
-    """A launcher; `failing` makes it refuse, `late` connect only on word."""
-
-    def __init__(self) -> None:
-        self.all: list[Child] = []
-        self.failing = False
-        self.late = False
-        self.asked: list[tuple[LaunchProtocol, Plan, dict[int, int]]] = []
-
-    def start(self, *, preload: bool) -> None:
-        """Nothing to prepare."""
-
-    def launch(self, protocol: LaunchProtocol, plan: Plan, inherited: dict[int, int]) -> None:
-        if self.failing:
-            raise OSError(11, "Resource temporarily unavailable")
-        self.asked.append((protocol, plan, inherited))
-        if not self.late:
-            self.connect()
-
-    def connect(self) -> None:
-        """There is a process for the oldest launch that has none."""
-        self.all.append(Child(*self.asked.pop(0)))
-
-    def fail(self) -> None:
-        """There is none for it, and will not be."""
-        self.asked.pop(0)[0].launch_failed(OSError(24, "Too many open files"))
-
-    def stop(self) -> Deferred[None]:
-        return succeed(None)
-
-    @property
-    def last(self) -> Child:
-        return self.all[-1]
-
-
-@attrs.define
-class Scene:
-    reactor: Any
-    children: Children
-    supervisor: Supervisor
-    run_dir: Path
-
-    def wait(self, name: str = "alice") -> list[Upstream | Unavailable]:
-        got: list[Upstream | Unavailable] = []
-        self.supervisor.wait(name, got.append)
-        return got
-
-    def sockets(self) -> list[str]:
-        return sorted(p.name for p in self.run_dir.iterdir() if p.suffix == ".sock")
-
-    def states(self, name: str = "alice") -> list[str]:
-        return [change.after.value for change in self.supervisor.history(name)]
-
-
-class Stage:
-    """Makes scenes and takes them down."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.scenes: list[Scene] = []
-
-    def __call__(self, *tenants: Tenant, **changes: Any) -> Scene:
-        wanted: Config = config(self.directory, *(tenants or (tenant(self.directory),)), **changes)
-        reactor, children = MemoryReactorClock(), Children()
-        supervisor = Supervisor(
-            wanted, reactor=reactor, random=lambda: 0.0, launcher=children, engine_paths=()
-        )
-        scene = Scene(reactor, children, supervisor, wanted.run_dir)
-        self.scenes.append(scene)
-        supervisor.privilegedStartService()
-        supervisor.startService()
-        return scene
-
-    def tenant(self, name: str = "alice", **changes: Any) -> Tenant:
-        fields = {f.name for f in attrs.fields(Settings)}
-        mine = {k: changes.pop(k) for k in list(changes) if k in fields}
-        return tenant(self.directory, name, settings=settings(**mine), **changes)
+from tests.unit.supervisor.staging import NO_PID, Scene, Stage, staged, unavailable, upstream
 
 
 @pytest.fixture
 def stage(short_dir: Path) -> Iterator[Stage]:
-    before = os.umask(0o022)
-    stage = Stage(short_dir)
-    yield stage
-    for scene in stage.scenes:
-        done = scene.supervisor.stopService()
-        for child in scene.children.all:
-            if child.pid is not None:
-                child.exit()
-        assert done.called
-        assert scene.sockets() == []
-        assert scene.reactor.getDelayedCalls() == []
-        assert scene.reactor.getReaders() == []
-    os.umask(before)
-
-
-def upstream(outcomes: list[Upstream | Unavailable]) -> Upstream:
-    assert len(outcomes) == 1
-    assert isinstance(outcomes[0], Upstream), outcomes
-    return outcomes[0]
-
-
-def unavailable(outcomes: list[Upstream | Unavailable]) -> Unavailable:
-    assert len(outcomes) == 1
-    assert isinstance(outcomes[0], Unavailable), outcomes
-    assert outcomes[0].retry_after >= 1
-    assert "\n" not in outcomes[0].reason
-    return outcomes[0]
+    with staged(short_dir) as stage:
+        yield stage
 
 
 def test_a_lazy_tenant_starts_at_the_first_wait_once(stage: Stage) -> None:
@@ -255,7 +110,9 @@ def test_each_spawn_has_a_key_and_a_socket_of_its_own(stage: Stage) -> None:
 
 
 def test_backoff_grows_while_it_dies_at_once(stage: Stage) -> None:
-    scene = stage(stage.tenant(restart=Restart(backoff=0.1, backoff_max=1.0, jitter=0.0)))
+    scene = stage(
+        stage.tenant(restart=Restart(backoff=0.1, backoff_max=1.0, jitter=0.0, intensity=9))
+    )
     scene.wait()
     gaps = []
     for _ in range(6):
@@ -350,7 +207,8 @@ def test_without_restarts_waiting_requests_learn_it_and_demand_has_to_wait(stage
     got = scene.wait()
     scene.children.last.exit(3)
     assert unavailable(got).code == "failed"
-    assert "exit status 3" in unavailable(got).reason
+    assert unavailable(got).cause == "crash"
+    assert "exit status 3" in scene.supervisor.history("alice")[-1].reason
     later = scene.wait()
     assert scene.supervisor.state("alice") is State.BACKOFF
     assert len(scene.children.all) == 1
@@ -486,9 +344,9 @@ def test_while_the_service_stops_nothing_starts(stage: Stage) -> None:
     child = scene.children.last
     done = scene.supervisor.stopService()
     same = scene.supervisor.stopService()
-    assert unavailable(waiting).code == "stopping"
-    assert unavailable(scene.wait("bob")).code == "stopping"
-    assert unavailable(scene.wait()).code == "stopping"
+    assert unavailable(waiting).code == "draining"
+    assert unavailable(scene.wait("bob")).code == "draining"
+    assert unavailable(scene.wait()).code == "draining"
     with pytest.raises(SupervisorError):
         scene.supervisor.startService()
     assert not done.called
@@ -546,9 +404,10 @@ def test_a_taken_port_fails_its_tenant_alone_until_it_is_free(stage: Stage) -> N
         scene = stage(stage.tenant("alice", port=port, start=Start.EAGER), stage.tenant("bob"))
         assert scene.supervisor.state("alice") is State.FAILED
         refusal = unavailable(scene.wait())
-        assert refusal.code == "failed"
-        assert "alice" in refusal.reason
-        assert str(port) in refusal.reason
+        assert (refusal.code, refusal.cause, refusal.retry_after) == ("failed", "port taken", 5)
+        told = scene.supervisor.history("alice")[-1].reason
+        assert f"port {port}" in told
+        assert f"pid {os.getpid()}" in told
         got = scene.wait("bob")
         scene.children.last.ready()
         upstream(got)
@@ -572,13 +431,15 @@ def test_a_command_engine_that_refuses_has_to_show_that_it_answers(stage: Stage)
     assert there.key in child.plan.argv
     scene.supervisor.refused(there)
     assert scene.supervisor.ready("alice") is None
-    assert scene.supervisor.state("alice") is State.STARTING
+    assert scene.supervisor.state("alice") is State.UNHEALTHY
+    scene.reactor.advance(0.1)
     answer_probe(scene)
     assert scene.supervisor.ready("alice") == there
     scene.supervisor.refused(there)
-    scene.reactor.advance(8)
-    assert child.signals == [9]
-    child.exit(None, 9)
+    scene.reactor.pump([0.5] * 34)
+    assert child.signals[0] == signal.SIGTERM
+    assert scene.supervisor.history("alice")[-1].cause is Cause.PROBE
+    child.exit(None, 15)
     assert there.port not in scene.supervisor._fleet.ports
 
 
@@ -671,3 +532,70 @@ class TestLateConnections:
         scene.children.late = False
         scene.children.fail()
         assert stopped == [None]
+
+
+class TestHolding:
+    """Requests are held for `start_timeout` while it is starting, else for `queue_timeout`."""
+
+    @pytest.fixture
+    def scene(self, stage: Stage) -> Scene:
+        scene = stage(
+            stage.tenant(
+                health=Health(start_timeout=6.0),
+                queue_timeout=2.0,
+                restart=Restart(backoff=3.0, jitter=0.0),
+                stop_grace=5.0,
+            )
+        )
+        scene.wait()
+        return scene
+
+    def test_a_start_may_take_longer_than_the_queue_holds(self, scene: Scene) -> None:
+        got = scene.wait()
+        scene.reactor.advance(5.9)
+        assert got == []
+        scene.children.last.ready()
+        upstream(got)
+        assert len(scene.children.all) == 1
+
+    def test_in_a_backoff_it_ends_sooner(self, scene: Scene) -> None:
+        scene.reactor.advance(1.0)
+        scene.children.last.exit(1)
+        got = scene.wait()
+        scene.reactor.advance(1.9)
+        assert got == []
+        scene.reactor.advance(0.1)
+        reason = unavailable(got)
+        assert (reason.code, reason.retry_after) == ("starting", 1)
+        assert scene.supervisor.state("alice") is State.BACKOFF
+
+    def test_during_a_stop_it_ends_sooner(self, scene: Scene) -> None:
+        scene.children.last.ready()
+        scene.supervisor.stop("alice")
+        got = scene.wait()
+        scene.reactor.advance(2.0)
+        reason = unavailable(got)
+        assert (reason.code, reason.retry_after) == ("draining", 1)
+
+    def test_and_the_start_behind_it_has_all_its_time(self, scene: Scene) -> None:
+        scene.children.last.ready()
+        scene.supervisor.stop("alice")
+        got = scene.wait()
+        scene.reactor.advance(1.9)
+        scene.children.last.exit()
+        scene.reactor.advance(5.9)
+        assert got == []
+        scene.children.last.ready()
+        upstream(got)
+
+    def test_while_its_health_is_doubted_it_ends_sooner(self, scene: Scene) -> None:
+        scene.children.last.ready()
+        life = scene.supervisor.lives["alice"]
+        life.doubted(Cause.PROBE, "no answer")
+        late = scene.wait()
+        scene.reactor.advance(1.5)
+        in_time = scene.wait()
+        scene.reactor.advance(0.5)
+        assert unavailable(late).code == "timeout"
+        life.recovered("it answers again")
+        upstream(in_time)

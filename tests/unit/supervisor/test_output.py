@@ -7,7 +7,13 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqsuper.supervisor.output import LINES_PER_SECOND, MAX_LINE, Lines, printable
+from sqsuper.supervisor.output import (
+    BYTES_PER_SECOND,
+    LINES_PER_SECOND,
+    MAX_LINE,
+    Lines,
+    printable,
+)
 
 
 class Log:
@@ -17,7 +23,7 @@ class Log:
         self.lines: list[str] = []
         self.dropped: list[int] = []
         self.now = 100.0
-        self.feed = Lines(self.lines.append, self.dropped.append, lambda: self.now)
+        self.feed = Lines(self.lines.extend, self.dropped.append, lambda: self.now)
 
 
 def test_lines_come_whole_however_they_were_read() -> None:
@@ -97,6 +103,20 @@ def test_a_flush_tells_what_was_dropped() -> None:
     log.feed.flush()
     log.feed.flush()
     assert log.dropped == [3]
+
+
+def test_far_too_much_is_not_even_read() -> None:
+    log = Log()
+    piece = b"x\n" * 4096
+    for _ in range(BYTES_PER_SECOND // len(piece)):
+        log.feed.feed(piece)
+    assert log.feed.excess == 0
+    log.now += 0.25
+    log.feed.feed(b"x\n")
+    assert log.feed.excess == 0.75
+    log.now += 0.75
+    log.feed.feed(b"x\n")
+    assert log.feed.excess == 0
 
 
 def test_a_clock_that_goes_back_does_not_silence_a_child() -> None:

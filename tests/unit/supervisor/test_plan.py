@@ -164,12 +164,26 @@ def test_the_environment_is_ours_alone() -> None:
 
 
 def test_limits_and_user_are_for_the_child() -> None:
-    one = tenant(HERE, settings=settings(limits=Limits(open_files=99, nice=3), user="nobody"))
+    limits = Limits(open_files=99, nice=3, memory_hard=1000)
+    one = tenant(HERE, settings=settings(limits=limits, user="nobody"))
     argv = plan.embedded(config(HERE, one), one, MARKER).argv
     before = list(argv[: argv.index("--")])
-    for pair in (["--open-files", "99"], ["--nice", "3"], ["--user", "nobody"]):
+    for pair in (
+        ["--open-files", "99"],
+        ["--nice", "3"],
+        ["--user", "nobody"],
+        ["--address-space", str(2000 + 512 * 1024 * 1024)],
+    ):
         at = before.index(pair[0])
         assert before[at : at + 2] == pair
+
+
+def test_address_space_is_limited_for_the_engine_alone_that_maps_no_more_than_it_uses() -> None:
+    unlimited = tenant(HERE, settings=settings(limits=Limits(memory_hard=None)))
+    assert "--address-space" not in plan.embedded(config(HERE, unlimited), unlimited, MARKER).argv
+    one = command_tenant(HERE, "sq", "{key}")
+    made = plan.plan_for(config(HERE, one), one, marker=MARKER, key="s3cret", port=1)
+    assert "--address-space" not in made.argv
 
 
 def test_no_secret_shows_in_a_repr_and_none_in_the_engines_arguments() -> None:

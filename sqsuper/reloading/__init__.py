@@ -1,0 +1,1 @@
+"""Reload: another configuration while the service runs."""

@@ -1,0 +1,82 @@
+"""Processes measured by the kernel's own files below /proc (Linux)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqsuper.supervisor.figures import Detail, Figures
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+# proc(5) counts them from 1; here from the state on, which is the third.
+_USER, _SYSTEM, _THREADS = 14 - 3, 15 - 3, 20 - 3
+
+
+def available() -> bool:
+    """Whether there are such files here."""
+    return Path("/proc/self/statm").exists() and Path("/proc/self/stat").exists()
+
+
+class ProcSampler:
+    """See `Sampler`. 15 µs for the figures; detail takes 100 µs, and 10 ms a GiB of memory."""
+
+    def figures(self, pid: int) -> Figures | None:
+        """See `Sampler`; two files are read."""
+        try:
+            stat, statm = _read(pid, "stat"), _read(pid, "statm")
+        except OSError:
+            return None
+        # The name in parentheses may hold anything.
+        fields = stat[stat.rindex(b")") + 2 :].split(None, _THREADS + 1)
+        pages = statm.split(None, 3)
+        return Figures(
+            (int(fields[_USER]) + int(fields[_SYSTEM])) / TICKS,
+            int(fields[_THREADS]),
+            int(pages[1]) * PAGE,
+            int(pages[2]) * PAGE,
+        )
+
+    def detail(self, pid: int) -> Detail | None:
+        """See `Sampler`."""
+        try:
+            sizes = _numbers(_read(pid, "smaps_rollup"))
+        except OSError:
+            return None
+        if b"Pss" not in sizes:
+            return None  # a zombie
+        unique = sizes.get(b"Private_Clean", 0) + sizes.get(b"Private_Dirty", 0)
+        read = written = descriptors = None
+        try:
+            moved = _numbers(_read(pid, "io"))
+            read, written = moved[b"read_bytes"], moved[b"write_bytes"]
+            descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        except (OSError, KeyError):
+            pass
+        return Detail(
+            (sizes[b"Pss"] + sizes.get(b"SwapPss", 0)) * 1024,
+            unique * 1024,
+            descriptors,
+            read,
+            written,
+        )
+
+
+def _read(pid: int, name: str) -> bytes:
+    fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 8192)
+    finally:
+        os.close(fd)
+
+
+def _numbers(text: bytes) -> dict[bytes, int]:
+    """Read lines such as `Pss:  12 kB`; lines without a number are left out."""
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(b":")
+        words = value.split(None, 1)
+        if words and words[0].isdigit():
+            found[name] = int(words[0])
+    return found

@@ -1,0 +1,476 @@
+"""The short way changes what a request costs, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from sqsuper.gateway import client as clients
+from sqsuper.gateway import plain as plains
+from sqsuper.gateway.plain import PlainExchange, begin_plain
+from sqsuper.gateway.rate import TokenBucket
+from sqsuper.http1.credentials import Grant, digest
+from sqsuper.instances import Upstream
+from sqsuper.testing import FakeWire
+from tests.unit.gateway.support import ANSWER, GET, LIMITS, UPSTREAM, Bench
+
+LINES = b"Host: h\r\nAuthorization: tok\r\n"
+POST = b"POST /p HTTP/1.1\r\n" + LINES + b"Content-Length: 3\r\n\r\nabc"
+LONG = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000
+
+
+class Notes:
+    """An access log that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def request(self, peer: str, head: Any, **facts: object) -> None:
+        self.told.append((peer, head.method, head.target, head.fields, facts))
+
+    def answered(self, peer: str, head: Any, answer: bytes, **facts: object) -> None:
+        self.told.append((peer, head.method, head.target, answer, facts))
+
+    def refused(self, *told: object, **facts: object) -> None:
+        self.told.append((told, facts))
+
+
+@attrs.define
+class Scene(Bench):
+    """A gateway that has served one request of each kind: both are known, and one connection."""
+
+    grants: dict[bytes, Grant] = attrs.field(factory=lambda: {digest(b"tok"): Grant("alice")})
+    time: float = 0.0
+    wire: FakeWire = attrs.field(init=False)
+    up: FakeWire = attrs.field(init=False)
+
+    def lookup(self, sha256: bytes) -> Grant | None:
+        return self.grants.get(sha256)
+
+    def now(self) -> float:
+        return self.time
+
+    def begin(self) -> None:
+        self.access = Notes()  # type: ignore[assignment]
+        self.instances.upstreams["alice"] = UPSTREAM
+        self.wire = self.client()
+        self.wire.receive(GET)
+        (attempt,) = self.connector.undecided()
+        self.up = attempt.succeed()
+        for answer in (ANSWER, LONG):
+            self.up.receive(answer)
+            self.wire.receive(POST)
+        self.up.receive(ANSWER)
+
+    def outcome(self) -> list[object]:
+        """Return all that can be seen from outside."""
+        wires = [a.upstream.epoch for a in self.connector.attempts]
+        return [
+            bytes(self.wire.sent),
+            self.wire.state,
+            self.wire.paused,
+            bytes(self.up.sent),
+            self.up.state,
+            self.up.paused,
+            wires,
+            self.alice.inflight,
+            self.alice.waiting,
+            len(self.alice._idle),
+            len(self.clients),
+            [failure.status for failure in self.failures],
+            len(self.instances.uses),
+            self.access.told,  # type: ignore[union-attr]
+        ]
+
+
+Story = Callable[[Scene], None]
+
+
+def asked(scene: Scene) -> None:
+    scene.wire.receive(GET)
+
+
+def answered(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.clock.advance(0.5)
+    scene.up.receive(ANSWER)
+
+
+def posted(scene: Scene) -> None:
+    scene.wire.receive(POST)
+    scene.up.receive(ANSWER)
+    scene.wire.receive(GET)
+    scene.up.receive(ANSWER)
+
+
+def answer(*pieces: bytes) -> Story:
+    def story(scene: Scene) -> None:
+        scene.wire.receive(GET)
+        for piece in pieces:
+            scene.up.receive(piece)
+
+    return story
+
+
+def pipelined(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.wire.receive(GET + POST)
+    for _ in range(3):
+        scene.up.receive(ANSWER)
+
+
+def two_at_once(scene: Scene) -> None:
+    scene.wire.receive(GET + GET)
+    scene.up.receive(ANSWER)
+    scene.up.receive(ANSWER)
+
+
+def more_than_is_read(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.wire.receive(b"x" * 70_000)
+
+
+def half_closed(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.wire.end()
+    scene.up.receive(ANSWER)
+    scene.wire.settle()
+
+
+def gone(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.wire.lose()
+
+
+def late(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.advance(LIMITS.upstream_timeout + 0.1)
+
+
+def nearly_late(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.advance(LIMITS.upstream_timeout - 0.1)
+    scene.up.receive(ANSWER)
+    scene.wire.receive(GET)
+    scene.up.receive(ANSWER)
+
+
+def instance_ended(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.up.end()
+
+
+def instance_lost(scene: Scene) -> None:
+    scene.wire.receive(POST)
+    scene.up.lose()
+
+
+def stopping(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.stopping = True
+    scene.up.receive(ANSWER)
+
+
+def revoked(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.clients[0].end_if_revoked(set(scene.grants.values()))
+    scene.wire.settle()
+
+
+def another_is_revoked(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.clients[0].end_if_revoked({Grant("alice")})
+    scene.up.receive(ANSWER)
+
+
+def last_request(scene: Scene) -> None:
+    closing = GET.replace(b"Host", b"Connection: close\r\nHost")
+    scene.client().receive(closing)
+    scene.up.receive(ANSWER)
+    scene.wire.receive(closing)
+    scene.up.receive(ANSWER)
+    scene.wire.settle()
+
+
+def cut_off(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.clients[0].abort()
+    scene.up.receive(ANSWER)
+    scene.wire.settle()
+
+
+def slow_reader(scene: Scene) -> None:
+    scene.wire.stuck = True
+    scene.wire.receive(GET)
+    scene.up.receive(LONG)
+    scene.wire.receive(GET)
+    scene.wire.stuck = False
+    scene.wire.settle()
+    scene.up.receive(ANSWER)
+
+
+def reader_of_nothing(scene: Scene) -> None:
+    scene.wire.stuck = True
+    scene.wire.receive(GET)
+    scene.up.receive(ANSWER)
+    for _ in range(4):
+        scene.advance(LIMITS.send_timeout / 3)
+
+
+def answered_before_it_was_sent(scene: Scene) -> None:
+    scene.up.stuck = True
+    scene.wire.receive(POST)
+    scene.up.receive(ANSWER)
+    scene.wire.settle()
+
+
+def sent_late(scene: Scene) -> None:
+    scene.up.stuck = True
+    scene.wire.receive(POST)
+    scene.up.stuck = False
+    scene.up.settle()
+    scene.up.receive(ANSWER)
+
+
+def others_wait(scene: Scene) -> None:
+    others = [scene.client() for _ in range(3)]
+    scene.wire.receive(GET)
+    for other in others:
+        other.receive(GET)
+    scene.up.receive(ANSWER)
+    scene.wire.receive(GET)
+
+
+STORIES: list[Story] = [
+    asked,
+    answered,
+    posted,
+    answer(ANSWER + b"x"),
+    answer(ANSWER[:-1]),
+    answer(ANSWER[:-1], b"k"),
+    answer(ANSWER[:20], ANSWER[20:]),
+    answer(ANSWER[:-2], b"ok"),
+    answer(*(ANSWER[i : i + 1] for i in range(len(ANSWER)))),
+    answer(ANSWER.replace(b"200 OK", b"404 No")),
+    answer(ANSWER.replace(b"keep-alive", b"close")),
+    answer(ANSWER.replace(b"Connection: keep-alive\r\n", b"")),
+    answer(b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER),
+    answer(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"),
+    answer(b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n"),
+    answer(ANSWER.replace(b"Length: 2", b"Length: 2x")),
+    answer(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n"),
+    answer(LONG),
+    answer(LONG[:70_000], LONG[70_000:]),
+    pipelined,
+    two_at_once,
+    more_than_is_read,
+    half_closed,
+    gone,
+    late,
+    nearly_late,
+    instance_ended,
+    instance_lost,
+    stopping,
+    revoked,
+    another_is_revoked,
+    last_request,
+    cut_off,
+    slow_reader,
+    reader_of_nothing,
+    answered_before_it_was_sent,
+    sent_late,
+    others_wait,
+]
+
+
+def play(directory: Path, story: Story, monkeypatch: pytest.MonkeyPatch, short: bool) -> Any:
+    """Return the outcome, and how many requests went the short way."""
+    taken = 0
+
+    def begin(*arguments: Any) -> PlainExchange | None:
+        nonlocal taken
+        found = begin_plain(*arguments) if short else None
+        taken += found is not None
+        return found
+
+    monkeypatch.setattr(clients, "begin_plain", begin)
+    scene = Scene(directory)
+    scene.begin()
+    taken = 0
+    story(scene)
+    return scene.outcome(), taken
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__qualname__.split(".")[0])
+def test_both_ways_have_one_outcome(
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, none = play(tmp_path, story, monkeypatch, short=False)
+    outcome, taken = play(tmp_path, story, monkeypatch, short=True)
+    assert none == 0
+    assert taken > 0 or story is two_at_once
+    assert outcome == expected
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    scene = Scene(tmp_path)
+    scene.begin()
+    return scene
+
+
+def broken(*_: object, **__: object) -> None:
+    raise RuntimeError("a defect")
+
+
+def break_answers(scene: Scene) -> None:
+    scene.alice.known_answers.find = broken  # type: ignore[assignment]
+
+
+def break_log(scene: Scene) -> None:
+    scene.access.request = broken  # type: ignore[method-assign, union-attr]
+
+
+def break_pool(scene: Scene) -> None:
+    scene.alice._seconds = broken  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("defect", [break_answers, break_log, break_pool])
+def test_a_defect_ends_that_client_alone(scene: Scene, defect: Callable[[Scene], None]) -> None:
+    scene.wire.receive(GET)
+    defect(scene)
+    scene.up.receive(ANSWER)
+    assert scene.wire.state == "aborted"
+    assert scene.alice.inflight == 0
+    with suppress(RuntimeError):
+        scene.wire.settle()  # the log may be told of the cut, too
+    assert scene.clients == []
+
+
+def get(target: bytes) -> bytes:
+    return GET.replace(b"/a", target)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GET[:-1],
+        GET + b"x",
+        GET + GET,
+        b"\r\n" + GET,
+        POST[:-1],
+        POST + b"x",
+        GET.replace(b"GET", b"HEAD"),
+        GET.replace(b"GET", b"POST"),
+        GET.replace(b"GET", b"OPTIONS"),
+        GET.replace(b"GET", b"get"),
+        GET.replace(b"GET ", b"GET  "),
+        GET.replace(b"1.1", b"1.0"),
+        GET.replace(b"1.1", b"1.2"),
+        GET.replace(b" HTTP", b"#HTTP"),
+        GET.replace(b"\r\n", b"\n"),
+        GET.replace(b"tok", b"no"),
+        GET.replace(b"Host: h", b"Host: other"),
+        get(b"a"),
+        get(b"*"),
+        get(b"/\x7f"),
+        get(b"/health"),
+        get(b"/health?x"),
+        get(b"/api/v2/reload"),
+        get(b"/api/v2/%72eload"),
+        get(b"/admin"),
+        get(b"/" + b"x" * LIMITS.max_head_bytes),
+    ],
+)
+def test_what_is_not_plain_goes_the_general_way(scene: Scene, data: bytes) -> None:
+    before = scene.outcome()
+    assert begin_plain(scene.clients[0], scene, data, 1.0) is None
+    assert scene.outcome() == before
+
+
+def expire(scene: Scene) -> None:
+    (grant,) = scene.grants.values()
+    grant.expires = scene.time = 9.0
+
+
+def switch_off(scene: Scene) -> None:
+    (grant,) = scene.grants.values()
+    grant.enabled = False
+
+
+def narrow(scene: Scene) -> None:
+    (grant,) = scene.grants.values()
+    grant.read_only = True
+
+
+def take_slots(scene: Scene) -> None:
+    scene.alice.resize(0, 3)
+
+
+def start_anew(scene: Scene) -> None:
+    scene.instances.upstreams["alice"] = Upstream("alice", 2, "KEY2", port=1)
+
+
+def stop(scene: Scene) -> None:
+    scene.instances.upstreams.clear()
+
+
+def end_instance(scene: Scene) -> None:
+    scene.up.peer_gone = True
+
+
+def use_connection(scene: Scene) -> None:
+    scene.client().receive(GET)
+
+
+def limit_rate(scene: Scene) -> None:
+    scene.rates["alice"] = TokenBucket(1.0, 5, 0.0)
+
+
+def forget(scene: Scene) -> None:
+    scene.known_requests.clear()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        expire,
+        switch_off,
+        narrow,
+        take_slots,
+        start_anew,
+        stop,
+        end_instance,
+        use_connection,
+        limit_rate,
+        forget,
+    ],
+)
+def test_what_has_changed_is_asked_each_time(scene: Scene, change: Callable[[Scene], None]) -> None:
+    change(scene)
+    before = scene.outcome()
+    assert begin_plain(scene.clients[0], scene, GET, 1.0) is None
+    assert scene.outcome() == before
+
+
+def test_a_token_with_an_end_is_plain_until_then(scene: Scene) -> None:
+    (grant,) = scene.grants.values()
+    grant.expires = 9.0
+    assert begin_plain(scene.clients[0], scene, GET, 1.0) is not None
+
+
+def test_a_read_only_token_may_read(scene: Scene) -> None:
+    narrow(scene)
+    assert begin_plain(scene.clients[0], scene, get(b"/api/v2/select?p=a"), 1.0) is not None
+
+
+def test_the_line_is_that_of_the_grammar() -> None:
+    for value in range(256):
+        data = b"GET /%c HTTP/1.1\r\n" % value
+        taken = plains._line.match(data) is not None
+        assert taken == (0x21 <= value <= 0xFF and value not in (0x23, 0x7F))
