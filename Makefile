@@ -6,11 +6,11 @@ FLOOR  ?= .venv-floor
 TOOLS  := $(CURDIR)/.tools
 
 # A file's tests stay in one process: some share what is dear to make.
-PARALLEL ?= -n auto --dist loadfile
+PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile
 
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help run test lint test-floor crash fuzz bench-gateway bench-engine bench-supervisor sq dist clean
+.PHONY: help run test lint test-floor crash chaos fuzz bench-gateway bench-engine bench-supervisor sq dist clean
 
 help:
 	@echo 'make run         start the gateway with two demo tenants, alice and bob'
@@ -18,9 +18,10 @@ help:
 	@echo 'make lint        ruff, mypy, import-linter'
 	@echo 'make test-floor  unit and command-line tests on the oldest supported libraries'
 	@echo 'make crash       1,000 rounds of power cuts on a simulated disk, 100 kills of the engine'
+	@echo 'make chaos       5 minutes of calamities for some tenants while the others are under load'
 	@echo 'make fuzz        the framing against h11 and httptools, for long'
 	@echo 'make bench-engine   the embedded engine and the real sq, in one table (needs wrk)'
-	@echo 'make bench-gateway  GET select through us, nginx, haproxy and bare sq (needs wrk)'
+	@echo 'make bench-gateway  the gateway, nginx, haproxy and bare sq, in one table (needs wrk); BENCH_ARGS=--help'
 	@echo 'make bench-supervisor  starts, memory and restarts, forked from the zygote and spawned'
 	@echo 'make sq          the real sq, for engine: command and its tests'
 	@echo 'make dist        the wheel, in dist/'
@@ -57,8 +58,16 @@ crash: $(VENV)/.stamp-dev
 	$(VENV)/bin/python -m tests.crash --rounds 1000
 	$(VENV)/bin/python -m tests.crash.kills --rounds 100
 
+# Of the coverage-guided part of `make fuzz`.
+FUZZ_SECONDS ?= 600
+
+chaos: $(VENV)/.stamp-dev
+	$(VENV)/bin/python -m tests.chaos $(CHAOS_ARGS)
+
 fuzz: $(VENV)/.stamp-dev
 	SQSUPER_FUZZ_EXAMPLES=20000 $(VENV)/bin/python -m pytest tests/property/test_http1_others.py $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pip install --quiet atheris || true  # not for every Python
+	$(VENV)/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 bench-gateway: $(VENV)/.stamp-dev
 	@$(VENV)/bin/python -m benchmarks.gateway $(BENCH_ARGS)

@@ -1,6 +1,7 @@
-"""What is measured: real sq, our engine, nginx and haproxy before them, and sqsuper itself.
+"""What is measured, as processes: the real sq, our engine, a plain source and sink.
 
-Everything listens on loopback and lives in a temporary directory; `ended` ends it.
+Everything listens on loopback, lives in a temporary directory, and is ended, with all of its
+session, when the block that started it ends.
 """
 
 from __future__ import annotations
@@ -12,72 +13,77 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import attrs
 import psutil
-import yaml
 
-from tests.running import ROOT, environment, eventually, free_port, listens, start
+from tests.running import ROOT, environment, eventually, free_port, listens
 
 KEY = "benchmark-key"
 TOKEN = "pmb-v1-0123456789abcdef0123456789abcdef"  # noqa: S105 - lives as long as this run
-SQ_TOKEN = "pmb-v1-fedcba9876543210fedcba9876543210"  # noqa: S105
 ODYSSEY = ROOT / "conf" / "demo" / "the-odyssey.phext"
+SELECT = "/api/v2/select?p=the-odyssey&c=1.1.1/1.1.1/1.1.2"
 
-NGINX = """\
-daemon off;
-worker_processes 2;
-pid {directory}/nginx.pid;
-error_log {directory}/nginx.log crit;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    client_max_body_size 100m;
-    keepalive_requests 100000000;
-    map $http_authorization $backend {{ default ""; "Bearer {token}" "{backend}"; }}
-    upstream kept {{ server 127.0.0.1:{backend}; keepalive 64; keepalive_requests 100000000; }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            if ($backend = "") {{ return 401; }}
-            proxy_http_version 1.1;
-            proxy_set_header Authorization "Bearer {key}";
-            proxy_set_header Connection "";
-            proxy_pass http://{upstream};
-        }}
-    }}
-}}
-"""
 
-HAPROXY = """\
-global
-    nbthread 2
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-frontend front
-    bind 127.0.0.1:{port}
-    acl known hdr(authorization) -m str "Bearer {token}"
-    http-request deny deny_status 401 unless known
-    http-request set-header Authorization "Bearer {key}"
-    default_backend back
-backend back
-    server sq 127.0.0.1:{backend}
-"""
+class MissingError(Exception):
+    """A program that is not installed."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__(f"{program} is not installed")
+        self.program = program
+
+
+@attrs.frozen
+class Peer:
+    """Something that answers requests with `token` on a loopback port.
+
+    `process`: whose CPU time counts (a proxy's, with its workers), if any. `closes`: it ends
+    each connection after one answer, so an end is no error of it.
+    """
+
+    port: int
+    token: str = TOKEN
+    process: psutil.Process | None = None
+    workers: bool = False
+    closes: bool = False
+    scheme: str = "http"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes that relay, a proxy's workers included."""
+        if self.process is None:
+            return []
+        return [self.process, *(self.process.children() if self.workers else ())]
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time used so far, user and system."""
+        times = [process.cpu_times() for process in self.processes()]
+        return float(sum(time.user + time.system for time in times))
+
+
+def installed(program: str) -> bool:
+    """Whether a program is there."""
+    return shutil.which(program) is not None
+
+
+def program(name: str) -> str:
+    """Return a program's path. Raises MissingError."""
+    path = shutil.which(name)
+    if path is None:
+        raise MissingError(name)
+    return path
 
 
 @contextlib.contextmanager
-def _process(command: list[str], directory: Path, port: int) -> Iterator[psutil.Process]:
+def process(command: Sequence[str], directory: Path, port: int) -> Iterator[psutil.Process]:
+    """Run a program until the block ends; gives it once it listens on `port`."""
     with open(directory / f"{Path(command[0]).name}.output", "ab") as output:
-        process = subprocess.Popen(
+        started = subprocess.Popen(
             command,
             cwd=directory,
             env=environment(),
@@ -87,19 +93,20 @@ def _process(command: list[str], directory: Path, port: int) -> Iterator[psutil.
             start_new_session=True,
         )
     try:
-        eventually(lambda: process.poll() is not None or listens(port), f"{command[0]} listens", 20)
-        if process.poll() is not None:
-            raise RuntimeError(f"{command[0]} ended with status {process.returncode}")
-        yield psutil.Process(process.pid)
+        eventually(lambda: started.poll() is not None or listens(port), f"{command[0]} listens", 20)
+        if started.poll() is not None:
+            text = (directory / f"{Path(command[0]).name}.output").read_text(errors="replace")
+            raise RuntimeError(f"{command[0]} ended with {started.returncode}: {text[-500:]}")
+        yield psutil.Process(started.pid)
     finally:
         # Its workers belong to its session: none of them may stay.
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(started.pid, signal.SIGTERM)
         try:
-            process.wait(10)
+            started.wait(10)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
 
 
 def data_directory(parent: Path, name: str) -> Path:
@@ -111,116 +118,36 @@ def data_directory(parent: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def real_sq(directory: Path) -> Iterator[int]:
-    """Run the real sq without any gateway; gives its port."""
-    port = free_port()
+def real_sq(directory: Path) -> Iterator[Peer]:
+    """Run the real sq without any gateway."""
+    sq, port = program("sq"), free_port()
     data = data_directory(directory, f"sq-{port}")
-    command = [_program("sq"), "host", str(port), "--key", KEY, "--data-dir", str(data)]
-    with _process(command, data, port):
-        yield port
+    command = [sq, "host", str(port), "--key", KEY, "--data-dir", str(data)]
+    with process(command, data, port):
+        yield Peer(port, KEY, closes=True)
 
 
 @contextlib.contextmanager
-def engine(directory: Path) -> Iterator[int]:
-    """Run our engine by hand; gives its port."""
+def engine(directory: Path) -> Iterator[Peer]:
+    """Run our engine by hand."""
     port = free_port()
     data = data_directory(directory, f"engine-{port}")
     command = [sys.executable, "-m", "sqsuper.engine", "host", str(port), "--key", KEY]
-    with _process([*command, "--data-dir", str(data)], data, port):
-        yield port
+    with process([*command, "--data-dir", str(data)], data, port):
+        yield Peer(port, KEY)
+
+
+SINK = [sys.executable, str(Path(__file__).with_name("sink.py"))]
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, backend: int, *, kept: bool) -> Iterator[int]:
-    """Run nginx before a backend's port; `kept`: with kept-alive upstream connections."""
+def sink(directory: Path) -> Iterator[Peer]:
+    """Run the source and sink of `benchmarks.sink`."""
     port = free_port()
-    home = directory / f"nginx-{port}"
+    home = directory / f"sink-{port}"
     home.mkdir(mode=0o700)
-    config = home / "nginx.conf"
-    config.write_text(
-        NGINX.format(
-            directory=home,
-            token=TOKEN,
-            key=KEY,
-            backend=backend,
-            port=port,
-            upstream="kept" if kept else "127.0.0.1:$backend",
-        )
-    )
-    command = [_program("nginx"), "-e", str(home / "start.log"), "-c", str(config), "-p", str(home)]
-    # Root's nginx would drop to a user that may not use our directory.
-    user = ["-g", "user root;"] if os.getuid() == 0 else []
-    with _process([*command, *user], home, port):
-        yield port
-
-
-@contextlib.contextmanager
-def haproxy(directory: Path, backend: int) -> Iterator[int]:
-    """Run haproxy before a backend's port."""
-    port = free_port()
-    home = directory / f"haproxy-{port}"
-    home.mkdir(mode=0o700)
-    config = home / "haproxy.cfg"
-    config.write_text(HAPROXY.format(token=TOKEN, key=KEY, backend=backend, port=port))
-    with _process([_program("haproxy"), "-db", "-f", str(config)], home, port):
-        yield port
-
-
-@contextlib.contextmanager
-def sqsuper(directory: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """Run sqsuper with a tenant on our engine (`TOKEN`) and one on the real sq (`SQ_TOKEN`).
-
-    Gives its port and the gateway's process.
-    """
-    home = directory / "sqsuper"
-    home.mkdir(mode=0o700)
-    port = free_port()
-    tenants: dict[str, object] = {
-        "embedded": {"tokens": [TOKEN], "data_dir": str(data_directory(directory, "embedded"))}
-    }
-    if installed("sq"):
-        command = ["sq", "host", "{port}", "--key", "{key}", "--data-dir", "{data_dir}"]
-        tenants["real"] = {
-            "tokens": [SQ_TOKEN],
-            "engine": "command",
-            "command": command,
-            "data_dir": str(data_directory(directory, "real")),
-        }
-    config = home / "tenants.yaml"
-    config.touch(mode=0o600)
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "gateway": {"listen": [f"tcp:{port}:interface=127.0.0.1"]},
-                "admin": {"listen": ["tcp:0:interface=127.0.0.1"]},
-                "tenants": tenants,
-            }
-        )
-    )
-    running = start(home, config, port)
-    try:
-        eventually(running.healthy, "sqsuper answers", 20)
-        yield port, psutil.Process(running.pid)
-    finally:
-        running.close()
-
-
-def installed(program: str) -> bool:
-    """Whether a program is there."""
-    return shutil.which(program) is not None
-
-
-def _program(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise RuntimeError(f"{name} is not installed")
-    return path
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """Return the CPU time that a process has used."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    with process([*SINK, str(port)], home, port):
+        yield Peer(port, KEY)
 
 
 def settle(seconds: float = 0.2) -> None:
