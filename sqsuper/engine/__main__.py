@@ -17,7 +17,7 @@ from sqsuper.engine.coordinates import Reading
 from sqsuper.engine.directory import DataDirectory
 from sqsuper.engine.errors import DirectoryError, EngineError
 from sqsuper.engine.keyring import Keyring
-from sqsuper.engine.server import Server, report
+from sqsuper.engine.server import Server, log_line, report
 from sqsuper.engine.service import Limits
 from sqsuper.engine.storage import Storage
 from sqsuper.engine.timed import TimedLoop
@@ -325,8 +325,7 @@ def _set_limits() -> None:
 
 
 def _complain(line: str) -> None:
-    sys.stderr.write(f"sqsuper.engine: {line}\n")
-    sys.stderr.flush()
+    log_line(f"sqsuper.engine: {line}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from sqsuper.engine.errors import (
     PreconditionError,
     WrongMethodError,
 )
-from sqsuper.engine.loaded import Unloaded
+from sqsuper.engine.loaded import Full, Unloaded
 from sqsuper.engine.query import Query
 from sqsuper.http1 import target as targets
 
@@ -73,7 +73,7 @@ class Api:
             answer = handler(self, request)
         except EngineError as error:
             return failure(error)
-        except Unloaded:
+        except (Unloaded, Full):
             return self._work(request, handler)
         return answer if isinstance(answer, Answer) else self._work(request, handler)
 
@@ -85,6 +85,9 @@ class Api:
                 try:
                     answer = handler(self, request)
                     return answer if isinstance(answer, Answer) else (yield from answer)
+                except Full:
+                    yield from self._store.room()
+                    continue
                 except Unloaded as unloaded:
                     missing = unloaded
                 yield from self._store.loading(missing)
@@ -190,6 +193,7 @@ class Api:
         append: bool,
     ) -> Answer:
         conditions = conditions_of(request.fields)
+        self._store.check_room()
         phext = self._store.open(name)
         document = phext.document
         if conditions is not None:
@@ -209,6 +213,7 @@ class Api:
         self._store.check(name)
         key = self._reading.of_write(self._coordinate(request))
         conditions = conditions_of(request.fields)
+        self._store.check_room()
         phext = self._store.open(name)
         text = phext.document.get(key)
         if conditions is not None:
@@ -226,6 +231,7 @@ class Api:
         from sqsuper.engine import batch  # noqa: PLC0415
 
         operations = batch.parse(request.body)
+        self._store.check_room()
         results, group = batch.Batch(self._store, self._reading, operations).run()
         name = operations[0].name if operations else ""
         return Answer(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import xxhash
+
 from sqsuper.engine import texts
-from sqsuper.engine.conditions import etag
 from sqsuper.engine.errors import BadBatchError, BatchTooLargeError, EngineError
 from sqsuper.engine.transaction import Transaction
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 MAX_OPERATIONS = 1000
 MAX_BYTES = 8 << 20
+# Of all scrolls that are shown, and of all that are looked at: nobody else is answered meanwhile.
+MAX_SHOWN_BYTES = 16 << 20
+MAX_READ_BYTES = 256 << 20
 _KEYS = {"op", "p", "c", "s"}
 _OPERATIONS = ("select", "update", "insert", "delete")
 
@@ -75,6 +79,32 @@ def _operation(index: int, entry: object) -> Operation:
         raise BadBatchError(index, "half a surrogate pair is no text") from None
 
 
+class _Scroll:
+    """What a scroll is after the operations so far; adding to it costs what is added alone."""
+
+    __slots__ = ("_checksum", "_parts", "length")
+
+    def __init__(self, text: bytes) -> None:
+        self._checksum = xxhash.xxh3_128(text)
+        self._parts = [text]
+        self.length = len(text)
+
+    def add(self, text: bytes) -> None:
+        self._checksum.update(text)
+        self._parts.append(text)
+        self.length += len(text)
+
+    @property
+    def text(self) -> bytes:
+        if len(self._parts) > 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0]
+
+    @property
+    def tag(self) -> str:
+        return f'"{self._checksum.hexdigest()}"'
+
+
 class Batch:
     """Applies operations to a store, each seeing what those before it did.
 
@@ -85,18 +115,29 @@ class Batch:
         self._store = store
         self._reading = reading
         self._operations = operations
+        # By place and key: those that were looked at
+        self._scrolls: dict[bytes, dict[int, _Scroll]] = {}
+        self._shown = 0
+        self._read = 0
 
     def run(self) -> tuple[list[dict[str, object]], int]:
         """Raises EngineError, of which `operation` is the index, and Unloaded: nothing changed."""
         phexts = self._open()
-        transaction = Transaction(self._store)
+        written: dict[bytes, tuple[Phext, dict[int, None]]] = {}
         results = []
         for index, operation in enumerate(self._operations):
+            phext = phexts[operation.name]
             try:
-                results.append(self._apply(operation, phexts[operation.name], transaction))
+                key = self._key(operation)
+                results.append(self._apply(operation, phext, key))
             except EngineError as error:
-                transaction.undo()
                 raise BadBatchError(index, str(error), error) from None
+            if operation.op != "select":
+                written.setdefault(phext.place, (phext, {}))[1][key] = None
+        transaction = Transaction(self._store)
+        for place, (phext, keys) in written.items():
+            scrolls = self._scrolls[place]
+            transaction.change(phext, {key: scrolls[key].text for key in keys})
         group = transaction.commit()
         shown = [phext.group for phext in phexts.values()]
         return results, max([group, *shown])
@@ -114,24 +155,33 @@ class Batch:
                 phexts[operation.name] = by_place.setdefault(phext.place, phext)
         return phexts
 
-    def _apply(
-        self, operation: Operation, phext: Phext, transaction: Transaction
-    ) -> dict[str, object]:
-        document = phext.document
+    def _key(self, operation: Operation) -> int:
         if operation.op == "select":
-            text = document.get(self._reading.of_read(operation.coordinate))
-            return {"s": text.decode("utf-8"), "etag": _tag(text)}
-        key = self._reading.of_write(operation.coordinate)
-        if operation.op == "delete":
-            removed = len(document.get(key))
-            transaction.change(phext, {key: b""})
-            return {"bytes": removed, "etag": _tag(b"")}
+            return self._reading.of_read(operation.coordinate)
+        return self._reading.of_write(operation.coordinate)
+
+    def _apply(self, operation: Operation, phext: Phext, key: int) -> dict[str, object]:
+        scrolls = self._scrolls.setdefault(phext.place, {})
         text = operation.text
+        if operation.op == "update":
+            texts.check_single(text)
+            scroll = scrolls[key] = _Scroll(text)
+            return {"bytes": len(text), "etag": scroll.tag}
+        found = scrolls.get(key)
+        if found is None:
+            before = phext.document.get(key)
+            self._read += len(before)
+            if self._read > MAX_READ_BYTES:
+                raise BatchTooLargeError(f"a batch reads at most {MAX_READ_BYTES} bytes")
+            found = scrolls[key] = _Scroll(before)
+        if operation.op == "select":
+            self._shown += found.length
+            if self._shown > MAX_SHOWN_BYTES:
+                raise BatchTooLargeError(f"a batch shows at most {MAX_SHOWN_BYTES} bytes")
+            return {"s": found.text.decode("utf-8"), "etag": found.tag}
+        if operation.op == "delete":
+            scroll = scrolls[key] = _Scroll(b"")
+            return {"bytes": found.length, "etag": scroll.tag}
         texts.check_single(text)
-        result = document.get(key) + text if operation.op == "insert" else text
-        transaction.change(phext, {key: result})
-        return {"bytes": len(text), "etag": _tag(result)}
-
-
-def _tag(text: bytes) -> str:
-    return etag(text).decode("ascii")
+        found.add(text)
+        return {"bytes": len(text), "etag": found.tag}

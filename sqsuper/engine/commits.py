@@ -122,6 +122,12 @@ class Commits:
         else:
             self._sealed.append(call)
 
+    def renew(self, error: BaseException) -> None:
+        """Have a fresh journal written when it can be: `error` kept the first one from it."""
+        self._log(f"the journal could not be written: {error}")
+        self._renewing = True
+        self._loop.after(_RENEWAL_SECONDS, self._renew)
+
     def flush(self) -> None:
         """Make all that is pending durable before returning, or fail it. Waits."""
         while not self._renewing and (self._flying is not None or self._journal.pending_bytes):

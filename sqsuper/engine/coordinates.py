@@ -7,7 +7,7 @@ import re
 from sqsuper.engine.errors import BadCoordinateError
 from sqsuper.engine.phext import MAX_PART, ORIGIN, pack
 
-_NUMBER = r"0*([0-9]+)"
+_NUMBER = r"([0-9]+)"
 # `;` stands for `/` (libphext: for URLs).
 _FORM = re.compile(
     r"[/;]".join(r"\.".join(_NUMBER for _ in range(3)) for _ in range(3)),
@@ -27,11 +27,11 @@ def parse(text: str) -> int:
     match = _FORM.fullmatch(text)
     if match is None:
         raise BadCoordinateError(text)
-    digits = match.groups()
+    digits = [part.lstrip("0") for part in match.groups()]
     # Lengths first: int() of thousands of digits raises ValueError.
     if max(map(len, digits)) > len(str(MAX_PART)):
         raise BadCoordinateError(text)
-    parts = [int(part) for part in digits]
+    parts = [int(part or "0") for part in digits]
     if min(parts) < 1 or max(parts) > MAX_PART:
         raise BadCoordinateError(text)
     return pack(parts)

@@ -143,7 +143,7 @@ class Document:
         for keys, texts, end in phext.sections(text):
             if texts:
                 building.add(keys, texts, keys[0], keys[-1])
-            if end - position > _STEP_BYTES or len(building) - scrolls > _STEP_SCROLLS:
+            if not texts or end - position > _STEP_BYTES or len(building) - scrolls > _STEP_SCROLLS:
                 position, scrolls = end, len(building)
                 yield
         yield from self._lay(*building.end())

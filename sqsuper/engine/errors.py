@@ -91,6 +91,17 @@ class SpliceOverflowError(BadRequestError):
         self.dimension = dimension
 
 
+class TooManyPiecesError(BadRequestError):
+    """A spliced text of more scrolls than one request may write (413). `limit`: how many."""
+
+    status = 413
+    code = "too_many_pieces"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a spliced text has at most {limit} scrolls: send it in parts")
+        self.limit = limit
+
+
 class BadBatchError(BadRequestError):
     """A batch that is refused whole, nothing of it applied.
 

@@ -18,6 +18,10 @@ class Unloaded(Exception):  # noqa: N818  # a finding: whoever meets it loads an
         self.place = place
 
 
+class Full(Exception):  # noqa: N818  # likewise: whoever meets it waits and tries again
+    """So much waits to be made durable that no write may be added now."""
+
+
 class Phext:
     """What an instance knows of one phext.
 

@@ -48,8 +48,11 @@ _NEAR_BYTES = 1 << 10
 # How many bytes are walked before others have their turn.
 _PAUSE_BYTES = 1024
 _WINDOW_BYTES = 1 << 18
-# Larger sections are not split at once.
-_SECTION_BYTES = 1 << 22
+# Larger sections are not split at once; of their breaks each takes the time of so many bytes.
+_SECTION_BYTES = 1 << 20
+_BREAK_BYTES = 64
+# How many runs of delimiters are walked at a time.
+_PAUSE_RUNS = 512
 
 
 def pack(parts: Iterable[int]) -> int:
@@ -123,19 +126,56 @@ def explode(text: bytes) -> dict[int, bytes]:
 def sections(text: bytes) -> Iterator[tuple[Sequence[int], list[bytes], int]]:
     """Read a phext section by section: keys, as many texts, and the offset where it ended.
 
-    Within a section keys ascend; a section's may lie before, or be, those of an earlier one
+    A large section comes in pieces, and now and then there is nothing, so that others have their
+    turn. Within a section keys ascend; a section's may lie before, or be, those of an earlier one
     where delimiters lead past 999. Texts are not empty; sections may be.
     """
     key = ORIGIN
-    start = 0
-    for match in _RUN_ABOVE_SCROLL.finditer(text):
-        end = match.start()
-        if end > start:
-            yield *_section(text[start:end], key), end
-        start = match.end()
-        key = _advance_by(key, text[end], start - end)
+    start = runs = 0
+    # A run that two windows have parts of counts as two.
+    for window in range(0, len(text), _WINDOW_BYTES):
+        for match in _RUN_ABOVE_SCROLL.finditer(text, window, window + _WINDOW_BYTES):
+            end = match.start()
+            if end > start:
+                yield from _section_of(text, start, end, key)
+            start = match.end()
+            key = _advance_by(key, text[end], start - end)
+            runs += 1
+            if not runs % _PAUSE_RUNS:
+                yield (), [], start
+        yield (), [], start
     if start < len(text):
-        yield *_section(text[start:] if start else text, key), len(text)
+        yield from _section_of(text, start, len(text), key)
+
+
+def _section_of(
+    text: bytes, start: int, end: int, key: int
+) -> Iterator[tuple[Sequence[int], list[bytes], int]]:
+    # A large section comes in several pieces.
+    if end - start < _SECTION_BYTES:
+        yield *_section(text[start:end], key), end
+        return
+    keys: list[int] = []
+    texts: list[bytes] = []
+    last = key + MAX_PART - 1
+    size = 0
+    while start < end:
+        found = text.find(SCROLL_BREAK, start, end)
+        stop = end if found < 0 else found
+        if stop > start:
+            place = min(key, last)
+            if keys and keys[-1] == place:
+                texts[-1] = text[start:stop]
+            else:
+                keys.append(place)
+                texts.append(text[start:stop])
+        size += stop - start + _BREAK_BYTES
+        key += 1
+        start = stop + 1
+        if size >= _WINDOW_BYTES:
+            yield keys, texts, min(start, end)
+            keys, texts, size = [], [], 0
+    yield keys, texts, end
 
 
 def _section(text: bytes, key: int) -> tuple[Sequence[int], list[bytes]]:

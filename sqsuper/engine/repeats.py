@@ -114,7 +114,10 @@ class Repeats:
         """Return what is known of a head that has the request's number besides."""
         at = data.find(_ID)
         line = None if at < 0 else _ID_LINE.match(data, at)
-        return None if line is None else self._heads.get(data[:at] + data[line.end() :])
+        # Behind an empty line it is no field of this head.
+        if line is None or data.startswith(b"\r\n", at - 2):
+            return None
+        return self._heads.get(data[:at] + data[line.end() :])
 
     def keep(self, head: RequestHead, answer: Answer) -> None:
         """Remember a head that got `answer`, if that is safe."""

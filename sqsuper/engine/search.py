@@ -20,7 +20,14 @@ _CONTEXT_CHARACTERS = 80
 
 _PREFIX = re.compile(r"[0-9]+(?:[./;][0-9]+){0,8}[./;]?")
 _NUMBER = re.compile(r"[0-9]+")
-_PAUSE_BYTES = 1 << 18
+_CONTEXT_BYTES = 4 * _CONTEXT_CHARACTERS
+# What is looked at between two pauses: bytes, and where case is ignored comparisons, of which
+# there may be one for each character and place.
+_STEP_BYTES = 1 << 20
+_STEP_COMPARISONS = 1 << 19
+_LEAST_STEP_BYTES = 64
+# What a scroll takes beside its text, in bytes.
+_SCROLL_BYTES = 512
 
 
 class Search:
@@ -31,11 +38,16 @@ class Search:
     of scrolls found.
     """
 
-    __slots__ = ("_pattern", "_text", "high", "limit", "low")
+    __slots__ = ("_characters", "_pattern", "_step", "_text", "high", "limit", "low")
 
     def __init__(self, text: str, low: int, high: int, *, ignoring_case: bool, limit: int) -> None:
         self._text = text.encode("utf-8")
+        self._characters = len(text)
         self._pattern = re.compile(re.escape(text), re.IGNORECASE) if ignoring_case else None
+        # So many bytes' places are looked at between two pauses.
+        self._step = (
+            max(_STEP_COMPARISONS // len(text), _LEAST_STEP_BYTES) if ignoring_case else _STEP_BYTES
+        )
         self.low = low
         self.high = high
         self.limit = limit
@@ -50,35 +62,51 @@ class Search:
         size = 0
         for keys, texts in snapshot.blocks(self.low, self.high):
             for key, text in zip(keys, texts, strict=True):
-                found = self._find(text)
-                if found is not None:
+                offset = self._find(text, 0)
+                start = 0
+                while offset < 0 and start + self._step < len(text):
+                    yield None
+                    start = _boundary(text, start + self._step)
+                    offset = self._find(text, start)
+                if offset >= 0:
                     if len(results) == self.limit:
                         return {"results": results, "more": True}
-                    results.append({"coord": format_key(key), "offset": found[0], "text": found[1]})
-                size += len(text)
-                if size > _PAUSE_BYTES:
+                    results.append(
+                        {
+                            "coord": format_key(key),
+                            "offset": offset,
+                            "text": _line(text, offset, self._characters),
+                        }
+                    )
+                size += min(len(text), self._step) + _SCROLL_BYTES
+                if size > self._step:
                     size = 0
                     yield None
-            size += len(keys) << 8
         return {"results": results, "more": False}
 
-    def _find(self, text: bytes) -> tuple[int, str] | None:
+    def _find(self, text: bytes, start: int) -> int:
+        """Return the first place from `start` on, where one begins within a step; or -1."""
+        end = start + self._step
         if self._pattern is None:
-            offset = text.find(self._text)
-            if offset < 0:
-                return None
-            before = text[:offset].decode("utf-8")
-            rest = text[offset:].decode("utf-8")
-            return offset, _line(before, rest, len(self._text.decode("utf-8")))
-        whole = text.decode("utf-8")
-        match = self._pattern.search(whole)
-        if match is None:
-            return None
-        before = whole[: match.start()]
-        return len(before.encode("utf-8")), _line(before, whole[match.start() :], len(match[0]))
+            return text.find(self._text, start, end + len(self._text) - 1)
+        # A character that is cut off at the end is looked at in the next step.
+        places = len(text[start:end].decode("utf-8", "ignore"))
+        window = text[start : end + 4 * self._characters].decode("utf-8", "ignore")
+        match = self._pattern.search(window, 0, places + self._characters - 1)
+        return -1 if match is None else start + len(window[: match.start()].encode("utf-8"))
 
 
-def _line(before: str, rest: str, length: int) -> str:
+def _boundary(text: bytes, position: int) -> int:
+    """Return where the character begins that the byte at a position is of."""
+    while text[position] & 0xC0 == 0x80:
+        position -= 1
+    return position
+
+
+def _line(text: bytes, offset: int, length: int) -> str:
+    # Characters that are cut off at either end lie outside of what is shown.
+    before = text[max(0, offset - _CONTEXT_BYTES) : offset].decode("utf-8", "ignore")
+    rest = text[offset : offset + 4 * length + _CONTEXT_BYTES].decode("utf-8", "ignore")
     start = max(before.rfind("\n") + 1, len(before) - _CONTEXT_CHARACTERS)
     end = rest.find("\n", length)
     end = length + _CONTEXT_CHARACTERS if end < 0 else min(end, length + _CONTEXT_CHARACTERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from contextlib import suppress
 
 from sqsuper.engine.exchange import Exchange
 from sqsuper.engine.guesses import DEFAULT_PER_MINUTE, Guesses
@@ -61,7 +62,7 @@ class Server:
         self._clients = 0
         # One count for all ports: an address is the same client on each.
         self._guesses = Guesses(wrong_tokens_per_minute)
-        self._log = _print_line if log is None else log
+        self._log = log_line if log is None else log
         self._listeners: list[Listener] = []
         self._services: list[Service] = []
         self._own: list[Service] = []
@@ -251,9 +252,11 @@ def report(error: BaseException, log: Callable[[str], None] | None = None) -> No
     import traceback  # noqa: PLC0415  # costs start time and is hardly ever needed
 
     for line in traceback.format_exception(type(error), error, error.__traceback__):
-        (_print_line if log is None else log)(line.rstrip("\n"))
+        (log_line if log is None else log)(line.rstrip("\n"))
 
 
-def _print_line(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+def log_line(line: str) -> None:
+    """Write a line to standard error. Where that cannot take it, it is lost, and nothing else."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()

@@ -27,7 +27,8 @@ class Storage:
 
     `directory` is locked. `clock`: monotonic seconds. `log`: takes one line. `report`: called
     with an exception that nobody expected. Raises JournalError or OSError if the journal that
-    is there cannot be gone on from; nothing was changed then.
+    is there cannot be gone on from; nothing was changed then. Where it can be read but
+    no new one be written (as on a full disk), texts are read, and writes refused until one is.
     """
 
     def __init__(
@@ -55,7 +56,14 @@ class Storage:
         )
         # Only now: where the journal cannot be gone on from nothing is touched.
         directory.sweep()
-        self._journal.start()
+        refused: OSError | None = None
+        try:
+            self._journal.start()
+        except OSError as error:
+            # As when it cannot be written later on: what was recovered can still be read.
+            if self._journal.poison is None:
+                raise
+            refused = error
         self._log = log
         self._commit_worker = Worker(loop)
         self._worker = Worker(loop)
@@ -80,6 +88,8 @@ class Storage:
             log=log,
         )
         self.store.commits = self.commits
+        if refused is not None:
+            self.commits.renew(refused)
         self.checkpoints = Checkpoints(
             loop,
             self.turns,

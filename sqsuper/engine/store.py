@@ -7,7 +7,7 @@ from sqsuper.engine.document import Document
 from sqsuper.engine.errors import PhextTooLargeError, write_error
 from sqsuper.engine.fetching import AT_ONCE_BYTES, fetch
 from sqsuper.engine.journal.errors import PoisonedError
-from sqsuper.engine.loaded import Phext, Residents, Unloaded
+from sqsuper.engine.loaded import Full, Phext, Residents, Unloaded
 from sqsuper.engine.quota import Quota
 from sqsuper.engine.totals import Totalling
 from sqsuper.engine.transaction import Transaction
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LOADED = 64
 # Versions of one phext that readers may hold.
 MAX_VERSIONS = 4
+# Past so many bytes that wait to be made durable no write is added to them.
+_MOST_PENDING = 32 << 20
 
 
 class Store:
@@ -242,6 +244,18 @@ class Store:
 
     # Writing
 
+    def check_room(self) -> None:
+        """Raise Full if a write has to wait for a `room`: to be asked before anything changed."""
+        if self._journal.pending_bytes > _MOST_PENDING:
+            raise Full
+
+    def room(self) -> Job[None]:
+        """Wait until what is pending is on its way. Others may have added to it again then."""
+        gate = Gate()
+        self.commits.when_sealed(gate.open)
+        if self._journal.pending_bytes:
+            yield gate
+
     def apply(self, phext: Phext, changes: Mapping[int, bytes]) -> int:
         """Change one phext; as `Transaction`, whole."""
         transaction = Transaction(self)
@@ -376,6 +390,10 @@ class Store:
         return phext
 
     def _save_conflict(self, name: str, place: bytes, texts: Mapping[int, bytes]) -> None:
+        error = self._journal.poison
+        if error is not None:
+            # It could not be recorded, and would be saved again and again.
+            raise write_error(name, error)
         kept = self._directory.keep_conflict(name, place, texts)
         self._log(
             f"phext '{name}' was changed by someone else; "

@@ -7,7 +7,12 @@ pauses about every millisecond), since the whole of a body may be 60 MB.
 from __future__ import annotations
 
 from sqsuper.engine import phext
-from sqsuper.engine.errors import BadTextError, DelimiterInTextError, SpliceOverflowError
+from sqsuper.engine.errors import (
+    BadTextError,
+    DelimiterInTextError,
+    SpliceOverflowError,
+    TooManyPiecesError,
+)
 from sqsuper.engine.utf8 import utf8_fault
 
 TYPE_CHECKING = False
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
     from sqsuper.engine.turns import Job
 
 LARGE_BYTES = 1 << 20
+# They are stored together, at one moment, while nobody else is answered.
+MAX_PIECES = 250_000
 _STEP_BYTES = 1 << 20
 # Pieces of a spliced text between two pauses.
 _STEP_PIECES = 1024
@@ -69,7 +76,7 @@ def splice(text: bytes, key: int) -> dict[int, bytes]:
     """Return the scrolls of `text`, taken as a phext that begins at `key`.
 
     Empty pieces are no scrolls; a text of none at all is one empty scroll at `key`. Raises
-    SpliceOverflowError if a delimiter leads past 999.
+    SpliceOverflowError if a delimiter leads past 999, TooManyPiecesError.
     """
     pieces: dict[int, bytes] = {}
     for _ in splicing(text, key, pieces):
@@ -87,6 +94,8 @@ def splicing(text: bytes, key: int, pieces: dict[int, bytes]) -> Job[None]:
         end = phext.find_break(text, start)
         piece = text[start:] if end < 0 else text[start:end]
         if piece:
+            if len(pieces) >= MAX_PIECES:
+                raise TooManyPiecesError(MAX_PIECES)
             pieces[key] = piece
         if end < 0:
             return

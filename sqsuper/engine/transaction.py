@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 class Transaction:
     """Changes of one request, in memory at once, made durable together or undone together."""
 
-    __slots__ = ("_changes", "_store", "_undos")
+    __slots__ = ("_before", "_store", "_texts")
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # phext, what undoes its document's change, and its `own`, `created` and size before
-        self._undos: list[tuple[Phext, dict[int, bytes], bool, bool, int]] = []
-        self._changes: list[tuple[bytes, int, bytes]] = []
+        # By place: phext, what undoes its document's changes, and its `own`, `created` and size
+        # before. However often a scroll changes, its first text and its last one are kept.
+        self._before: dict[bytes, tuple[Phext, dict[int, bytes], bool, bool, int]] = {}
+        self._texts: dict[tuple[bytes, int], bytes] = {}
 
     def change(self, phext: Phext, changes: Mapping[int, bytes]) -> None:
         """Set scrolls' resulting texts (empty: removed)."""
@@ -36,11 +37,18 @@ class Transaction:
         ):
             # As it was; an absent phext stays absent while it is empty.
             return
-        self._undos.append((phext, undo, own, phext.created, size))
+        place = phext.place
+        before = self._before.get(place)
+        if before is None:
+            self._before[place] = (phext, undo, own, phext.created, size)
+        else:
+            first = before[1]
+            for key, text in undo.items():
+                first.setdefault(key, text)
         phext.own = False
         phext.created = True
-        place = phext.place
-        self._changes += [(place, key, text) for key, text in changes.items()]
+        for key, text in changes.items():
+            self._texts[place, key] = text
 
     def commit(self) -> int:
         """Return the journal's group to wait for, 0 if nothing changed.
@@ -48,24 +56,26 @@ class Transaction:
         On any error memory is as before. Raises WriteError, NoSpaceError, OverQuotaError,
         PhextTooLargeError.
         """
-        undos = self._undos
-        if not undos:
+        if not self._before:
             return 0
+        phexts = [phext for phext, *_ in self._before.values()]
+        changes = [(place, key, text) for (place, key), text in self._texts.items()]
+        self._texts.clear()
         store = self._store
         try:
             growth = self._check()
-            for phext, *_ in undos:
+            for phext in phexts:
                 store.announce(phext)
-            number = store.commits.append(self._changes, self._undo_durably(growth))
+            number = store.commits.append(changes, self._undo_durably(growth))
         except PoisonedError as error:
             self.undo()
-            raise write_error(undos[0][0].name, error.error) from None
+            raise write_error(phexts[0].name, error.error) from None
         except BaseException:
             self.undo()
             raise
         store.quota.counted(growth)
         now = store.now
-        for phext, *_ in undos:
+        for phext in phexts:
             phext.group = number
             first = phext.since is None
             phext.changed(now)
@@ -76,7 +86,7 @@ class Transaction:
 
     def undo(self) -> None:
         """Take all changes back in memory."""
-        for phext, undo, own, created, _size in reversed(self._undos):
+        for phext, undo, own, created, _size in self._before.values():
             phext.document.apply(undo)
             phext.own = own
             phext.created = created
@@ -90,15 +100,12 @@ class Transaction:
 
     def _check(self) -> int:
         growth = measured = 0
-        seen: set[bytes] = set()
-        for phext, _undo, _own, _created, size in self._undos:
-            if phext.place in seen:
-                continue
-            seen.add(phext.place)
+        for phext, _undo, _own, _created, size in self._before.values():
             after = phext.document.length
             self._store.check_size(phext.name, size, after)
             growth += after - size
             if self._store.phext_at(phext.place) is phext:
                 measured += after - size
-        self._store.quota.check(self._undos[0][0].name, growth, measured)
+        name = next(iter(self._before.values()))[0].name
+        self._store.quota.check(name, growth, measured)
         return growth

@@ -22,6 +22,8 @@ DEFAULT_LIMIT = 100
 
 _BATCH = 256
 _PIECE_BYTES = 1 << 18
+# Of a larger scroll, escaped at a time.
+_SLICE_BYTES = 1 << 14
 _SCROLL_BITS = 10
 _SCROLL_MASK = (1 << _SCROLL_BITS) - 1
 _TO_ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
@@ -36,8 +38,9 @@ _ESCAPES = {
     b"\f": b"\\f",
     b"\r": b"\\r",
 }
+_JSON_END = b'" }\n'
 # All of a line of `json_export` but coordinate and text
-_JSON_FRAME = len(b',   { "coord": "", "scroll": "" }\n')
+_JSON_FRAME = len(b',   { "coord": "", "scroll": "') + len(_JSON_END)
 _MAX_USIZE = 2**64 - 1
 _USIZE = re.compile(rb"\+?[0-9]+")
 
@@ -85,7 +88,8 @@ def toc(snapshot: Snapshot) -> Iterator[bytes]:
     section = -1
     prefix = b""
     for keys, texts in snapshot.blocks():
-        lines = []
+        lines: list[bytes] = []
+        size = 0
         for key, text in zip(keys, texts, strict=True):
             if key >> _SCROLL_BITS != section:
                 section = key >> _SCROLL_BITS
@@ -95,7 +99,13 @@ def toc(snapshot: Snapshot) -> Iterator[bytes]:
                 lines.append(b"%b%d: %b\n" % (prefix, key & _SCROLL_MASK, text))
             else:
                 lines.append(b"%b%d: %b...\n" % (prefix, key & _SCROLL_MASK, text[:end]))
-        yield from _cut(lines)
+            size += len(text)
+            if size >= _PIECE_BYTES:
+                yield b"".join(lines)
+                lines.clear()
+                size = 0
+        if lines:
+            yield b"".join(lines)
 
 
 def toc_lengths(snapshot: Snapshot) -> Iterator[int]:
@@ -131,14 +141,27 @@ def json_export(snapshot: Snapshot) -> Iterator[bytes]:
     section = -1
     prefix = b""
     for keys, texts in snapshot.blocks():
-        lines = []
+        lines: list[bytes] = []
+        size = 0
         for key, text in zip(keys, texts, strict=True):
             if key >> _SCROLL_BITS != section:
                 section = key >> _SCROLL_BITS
                 prefix = _prefix(key)
-            lines.append(_json_line(comma, prefix, key, text))
+            if len(text) > _PIECE_BYTES:
+                yield b"".join(lines) + _json_start(comma, prefix, key)
+                lines.clear()
+                yield from map(_escaped, _slices(text))
+                lines.append(_JSON_END)
+            else:
+                lines.append(_json_line(comma, prefix, key, text))
             comma = b","
-        yield from _cut(lines)
+            size += len(text)
+            if size >= _PIECE_BYTES:
+                yield b"".join(lines)
+                lines.clear()
+                size = 0
+        if lines:
+            yield b"".join(lines)
     yield b"]\n"
 
 
@@ -152,23 +175,39 @@ def json_lengths(snapshot: Snapshot) -> Iterator[int]:
     section = -1
     prefix = 0
     for keys, texts in snapshot.blocks():
-        length = 0
+        length = size = 0
         for key, text in zip(keys, texts, strict=True):
             if key >> _SCROLL_BITS != section:
                 section = key >> _SCROLL_BITS
                 prefix = len(_prefix(key)) + _JSON_FRAME
             number = key & _SCROLL_MASK
             length += prefix + (1 if number < 10 else 2 if number < 100 else 3) + len(text)
-            if _TO_ESCAPE.search(text) is not None:
+            if len(text) > _PIECE_BYTES:
+                for piece in _slices(text):
+                    yield len(_escaped(piece)) - len(piece)
+            elif _TO_ESCAPE.search(text) is not None:
                 length += len(_escaped(text)) - len(text)
+            size += len(text)
+            if size >= _PIECE_BYTES:
+                yield length
+                length = size = 0
         yield length
 
 
 def _json_line(comma: bytes, prefix: bytes, key: int, text: bytes) -> bytes:
     if _TO_ESCAPE.search(text) is not None:
         text = _escaped(text)
-    number = key & _SCROLL_MASK
-    return b'%b   { "coord": "%b%d", "scroll": "%b" }\n' % (comma, prefix, number, text)
+    return _json_start(comma, prefix, key) + text + _JSON_END
+
+
+def _json_start(comma: bytes, prefix: bytes, key: int) -> bytes:
+    return b'%b   { "coord": "%b%d", "scroll": "' % (comma, prefix, key & _SCROLL_MASK)
+
+
+def _slices(text: bytes) -> Iterator[bytes]:
+    # What is to be escaped is one byte each: it is the same wherever the text is cut.
+    for start in range(0, len(text), _SLICE_BYTES):
+        yield text[start : start + _SLICE_BYTES]
 
 
 def _escaped(text: bytes) -> bytes:
@@ -177,24 +216,6 @@ def _escaped(text: bytes) -> bytes:
         if byte in text:
             text = text.replace(byte, escape)
     return text
-
-
-def _cut(lines: list[bytes]) -> Iterator[bytes]:
-    """Join lines to pieces, of which none is much larger than its last line."""
-    if sum(map(len, lines)) <= _PIECE_BYTES:
-        yield b"".join(lines)
-        return
-    piece: list[bytes] = []
-    size = 0
-    for line in lines:
-        piece.append(line)
-        size += len(line)
-        if size >= _PIECE_BYTES:
-            yield b"".join(piece)
-            piece.clear()
-            size = 0
-    if piece:
-        yield b"".join(piece)
 
 
 def client_checksums(listing: bytes, reading: Reading) -> Job[dict[int, bytes]]:
@@ -214,7 +235,7 @@ def client_checksums(listing: bytes, reading: Reading) -> Job[dict[int, bytes]]:
         count += 1
         if not count % _BATCH:
             yield None
-        parts = line.removesuffix(b"\r").split(b": ")
+        parts = line.removesuffix(b"\r").split(b": ", 2)
         if len(parts) < 2:
             continue
         text = parts[0].decode("utf-8", "replace")

@@ -69,6 +69,28 @@ def test_length_is_known_without_writing(document: dict[int, bytes]) -> None:
     assert phext.imploded_length(sorted(document), document) == len(phext.implode(document))
 
 
+@given(RAW, st.integers(1, 9), st.integers(1, 9))
+def test_read_in_pieces_it_is_the_same(text: bytes, window: int, section: int) -> None:
+    whole = phext.explode(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phext, "_WINDOW_BYTES", window)
+        patch.setattr(phext, "_SECTION_BYTES", section)
+        patch.setattr(phext, "_PAUSE_RUNS", 2)
+        patch.setattr(phext, "_BREAK_BYTES", 1)
+        assert phext.explode(text) == whole
+
+
+def test_a_large_section_past_its_last_scroll_comes_in_pieces() -> None:
+    text = b"\x17".join(b"%d" % number * 400 for number in range(1500)) + b"\x18\x19" * 2000
+    assert len(text) > 1 << 20
+    assert phext.explode(text) == {
+        phext.ORIGIN + min(number, 998): b"%d" % number * 400 for number in range(1500)
+    }
+    parts = [len(texts) for _keys, texts, _end in phext.sections(text)]
+    assert max(parts) < 1000
+    assert parts.count(0) > 4
+
+
 @given(DOCUMENTS, st.integers(1, 50))
 def test_pieces_are_the_whole(document: dict[int, bytes], size: int) -> None:
     pieces = list(phext.implode_pieces(sorted(document), document, size))

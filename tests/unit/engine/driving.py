@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqsuper.engine.answer import Answer
@@ -26,6 +29,22 @@ DEADLINE = 15.0
 # Nothing is saved by itself.
 NEVER = Policy(idle=1e6, age=1e6, journal=1 << 30)
 Result = TypeVar("Result")
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Fail, rather than hang, where something takes time in the square of its input."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise AssertionError(f"not within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Opened:

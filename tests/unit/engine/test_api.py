@@ -11,10 +11,12 @@ from urllib.parse import quote
 import pytest
 import xxhash
 
+from sqsuper.engine import views
 from sqsuper.engine.answer import Answer
 from sqsuper.engine.errors import NotFoundError, WrongMethodError
+from sqsuper.engine.loaded import Unloaded
 from sqsuper.engine.request import Request
-from tests.unit.engine.driving import Tenant
+from tests.unit.engine.driving import Tenant, at_most
 
 ORIGIN = "1.1.1/1.1.1/1.1.1"
 EMPTY = "99aa06d3014798d86001c324468d497f"
@@ -227,6 +229,43 @@ class TestReading:
         assert lines[2].startswith(',   { "coord": ')
         assert lines[-2:] == ["]", ""]
         assert list(tenant.data.glob("*.json")) == []
+
+    def test_json_export_of_a_large_scroll_comes_in_pieces(self, tmp_path: Path) -> None:
+        text = 'é\x02"\\\n' * 80_000
+        (tmp_path / "t.phext").write_text(f"a\x17{text}\x17b")
+        tenant = Tenant(tmp_path)
+        tenant.run(tenant.store.loading(Unloaded("t", b"t.phext")))
+        answer = tenant.answer("GET", "json-export?p=t")
+        assert answer.pieces is not None
+        pieces = list(answer.pieces)
+        assert max(map(len, pieces)) < len(text)
+        assert sum(map(len, pieces)) == answer.length
+        scrolls = [entry["scroll"] for entry in json.loads(b"".join(pieces))]
+        assert scrolls == ["a", text, "b"]
+        tenant.close()
+
+    @pytest.mark.parametrize("what", ["toc", "json-export"])
+    def test_blocks_of_long_scrolls_come_in_pieces(self, tmp_path: Path, what: str) -> None:
+        (tmp_path / "t.phext").write_bytes(b"\x17".join([b"x" * 20_000] * 200))
+        tenant = Tenant(tmp_path)
+        tenant.run(tenant.store.loading(Unloaded("t", b"t.phext")))
+        answer = tenant.answer("GET", what + "?p=t")
+        assert answer.pieces is not None
+        pieces = list(answer.pieces)
+        assert sum(map(len, pieces)) == answer.length
+        assert max(map(len, pieces)) < 500_000
+        if what == "json-export":
+            snapshot, _group = tenant.run(tenant.store.snapshot("t"))
+            assert max(views.json_lengths(snapshot)) < 500_000
+        tenant.close()
+
+    def test_long_nonsense_takes_no_time(self, tenant: Tenant) -> None:
+        zeros = b"0" * 60_000
+        with at_most(20.0):
+            assert tenant.ask("GET", b"select?p=t&c=" + zeros)[0] == 400
+            assert tenant.ask("POST", "delta?p=t", zeros + b"x: 1\n") == (200, b"")
+        assert tenant.ask("GET", b"select?p=t&c=" + b"0" * 99 + b"1.1.1/1.1.1/1.1.1")[0] == 200
+        assert tenant.ask("GET", b"select?p=t&c=1.1.1/1.1.1/1.1.000")[0] == 400
 
     def test_list(self, tenant: Tenant) -> None:
         assert tenant.get_text("list") == b"[]"

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import xxhash
 
+from sqsuper.engine import batch, search
+from sqsuper.engine.answer import Answer
 from sqsuper.engine.batch import MAX_BYTES, MAX_OPERATIONS
 from sqsuper.engine.errors import BadBatchError
-from tests.unit.engine.driving import Tenant
+from sqsuper.engine.loaded import Unloaded
+from sqsuper.engine.request import Request
+from tests.unit.engine.driving import Tenant, at_most
 
 ORIGIN = "1.1.1/1.1.1/1.1.1"
 SECOND = "1.1.1/1.1.1/1.1.2"
@@ -108,6 +112,11 @@ class TestConditions:
         assert tenant.answer("POST", "update" + HERE, b"x", if_match=tag("")).status == 200
         assert tenant.store.names() == ["t"]
 
+    def test_long_malformed_ones_take_no_time(self, tenant: Tenant) -> None:
+        with at_most(20.0):
+            for value in (tag("x") + "," * 60_000 + "x", tag("x") + ", \t" * 20_000 + "x"):
+                assert tenant.answer("GET", "select" + HERE, if_none_match=value).status == 400
+
     @pytest.mark.parametrize("value", ["", "text", "**", '"a" "b"', '"a', '*, "a"', 'w/"a"'])
     def test_malformed_ones_change_nothing(self, tenant: Tenant, value: str) -> None:
         for name in ("if_match", "if_none_match"):
@@ -182,6 +191,35 @@ class TestSearch:
         status, _text = tenant.ask("GET", "search?p=t&" + query)
         assert status == 400
         assert tenant.store.loaded == 0
+
+    def test_a_scroll_in_steps_is_as_one_in_a_piece(
+        self, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = "é\u20ac😀aB" * 30 + "\nx Needle: é😀É y\n" + "😀" * 200 + "needle"
+        tenant.put(text.encode())
+        queries = ["q=Needle", "q=needle", "q=nEEDLE&i=1", "q=%C3%A9%F0%9F%98%80%C3%A9&i=1",
+                   "q=ab%C3%A9&i=1", "q=nowhere", "q=nowhere&i=1"]  # fmt: skip
+        whole = [self.find(tenant, query) for query in queries]
+        offset = text.encode().index(b"Needle")
+        assert whole[2]["results"][0] == {
+            "coord": ORIGIN, "offset": offset, "text": "x Needle: é😀É y"
+        }  # fmt: skip
+        for step in range(4, 12):
+            monkeypatch.setattr(search, "_STEP_BYTES", step)
+            monkeypatch.setattr(search, "_STEP_COMPARISONS", step)
+            monkeypatch.setattr(search, "_LEAST_STEP_BYTES", step)
+            assert [self.find(tenant, query) for query in queries] == whole
+
+    @pytest.mark.parametrize("case", ["", "&i=1"])
+    def test_a_long_scroll_is_looked_at_in_steps(self, tmp_path: Path, case: str) -> None:
+        (tmp_path / "t.phext").write_bytes(b"a" * 3_000_000)
+        tenant = Tenant(tmp_path)
+        tenant.run(tenant.store.loading(Unloaded("t", b"t.phext")))
+        request = Request(b"GET", b"/api/v2/search?p=t&q=aaaaaaaab" + case.encode(), b"", 7, [])
+        job = tenant.api.answer(request)
+        assert not isinstance(job, Answer)
+        assert sum(1 for _ in job) >= 2
+        tenant.close()
 
 
 class TestBatch:
@@ -266,6 +304,43 @@ class TestBatch:
         assert self.post(tenant, operations)[0] == 413
         assert self.post(tenant, operations[1:])[0] == 200
         assert tenant.ask("POST", "batch", b" " * (MAX_BYTES + 1))[0] == 413
+
+    def test_a_scroll_that_changes_often_is_kept_once(self, tmp_path: Path) -> None:
+        tenant = Tenant(tmp_path)
+        inserts = [{"op": "insert", "p": "t", "c": ORIGIN, "s": "0123456789"}] * MAX_OPERATIONS
+        status, results = self.post(tenant, inserts)
+        assert status == 200
+        assert results[1] == {"bytes": 10, "etag": tag("0123456789" * 2)}
+        assert results[-1] == {"bytes": 10, "etag": tag("0123456789" * MAX_OPERATIONS)}
+        # Of all its states the journal has the last.
+        journal = b"".join(path.read_bytes() for path in tmp_path.glob(".journal-*"))
+        assert journal.count(b"0123456789") == MAX_OPERATIONS
+        assert tenant.get_text("select" + HERE) == b"0123456789" * MAX_OPERATIONS
+        tenant.close()
+
+    def test_what_comes_and_goes_in_one_makes_no_phext(self, tenant: Tenant) -> None:
+        write = {"op": "update", "p": "t", "c": ORIGIN, "s": "x"}
+        delete = {"op": "delete", "p": "t", "c": ORIGIN}
+        assert self.post(tenant, [write, delete])[1][1] == {"bytes": 1, "etag": tag("")}
+        assert tenant.store.names() == []
+        tenant.put(b"old")
+        select = {"op": "select", "p": "t", "c": ORIGIN}
+        results = self.post(tenant, [delete, select, write, {**write, "op": "insert"}, select])[1]
+        assert [result.get("s") for result in results] == [None, "", None, None, "xx"]
+        assert tenant.get_text("select" + HERE) == b"xx"
+
+    def test_what_is_shown_and_looked_at_is_bounded(
+        self, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tenant.put(b"x" * 10)
+        select = {"op": "select", "p": "t", "c": ORIGIN}
+        insert = {"op": "insert", "p": "t", "c": ORIGIN, "s": "y"}
+        monkeypatch.setattr(batch, "MAX_SHOWN_BYTES", 21)
+        assert self.post(tenant, [select, insert, select])[0] == 200
+        assert self.post(tenant, [insert, select, select])[0] == 413
+        monkeypatch.setattr(batch, "MAX_READ_BYTES", 10)
+        assert self.post(tenant, [insert, insert])[0] == 413
+        assert tenant.get_text("select" + HERE) == b"x" * 10 + b"y"
 
     def test_it_takes_post_alone(self, tenant: Tenant) -> None:
         assert tenant.ask("GET", "batch")[0] == 405

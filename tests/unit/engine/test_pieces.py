@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from sqsuper.engine.control import Control, ControlError, Report
 from sqsuper.engine.guesses import MAX_ADDRESSES, Guesses
 from sqsuper.engine.keyring import Keyring
 from sqsuper.engine.options import MIB, Options, UsageError, parse, parse_live
+from sqsuper.engine.server import log_line, report
 from sqsuper.engine.timed import TimedLoop
 from sqsuper.http1.credentials import digest
 from sqsuper.sockets import Loop
@@ -225,6 +228,18 @@ def test_a_loop_knows_its_longest_turn() -> None:
         assert loop.take_longest() == 0.0
     finally:
         loop.close()
+
+
+def test_a_line_that_standard_error_does_not_take_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("sys.stderr", Full())
+    log_line("text")
+    report(ValueError("text"))
 
 
 def test_report_is_lost_rather_than_waited_for() -> None:

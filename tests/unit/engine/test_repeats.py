@@ -155,6 +155,12 @@ class TestNumbers:
             wanted = error.status
         assert statuses(peer.talk(asked)) == [wanted]
 
+    def test_behind_an_empty_line_it_is_another_request(self, peer: Peer) -> None:
+        learn(peer)
+        asked = GET + b"X-Request-ID: a\r\n"
+        assert peer.service.repeats.answer(asked) is None
+        assert statuses(peer.talk(asked)) == [200, 400]
+
     def test_a_second_one_stays(self, peer: Peer) -> None:
         learn(peer)
         line = NUMBERED % b"a"

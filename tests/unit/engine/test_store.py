@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from sqsuper.engine import saving
+from sqsuper.engine import saving, store
+from sqsuper.engine.answer import Answer
+from sqsuper.engine.api import Api
 from sqsuper.engine.checkpoints import Policy
+from sqsuper.engine.coordinates import Reading
 from sqsuper.engine.disk import Disk
 from sqsuper.engine.errors import (
     NoSpaceError,
@@ -22,6 +25,7 @@ from sqsuper.engine.errors import (
 )
 from sqsuper.engine.loaded import Unloaded
 from sqsuper.engine.phext import ORIGIN
+from sqsuper.engine.request import Request
 from sqsuper.engine.store import MAX_VERSIONS
 from tests.unit.engine.driving import NEVER, Opened, tree
 from tests.unit.engine.failing import FailingDisk
@@ -149,6 +153,40 @@ class TestFailedWrites:
         again = opened()
         assert again.get("t", ORIGIN) == b"kept"
         assert again.get("t", ORIGIN + 1) == b"more"
+
+    def test_a_start_that_cannot_write_still_reads(self, data: Path, opened: Open) -> None:
+        class Full(Disk):
+            full = True
+
+            def create(self, name: bytes, directory: int) -> int:
+                if self.full:
+                    raise OSError(errno.ENOSPC, "full")
+                return super().create(name, directory)
+
+        storage = opened()
+        storage.apply("t", {ORIGIN: b"kept"})
+        storage.apply("u", {ORIGIN: b"mine"})
+        storage.close()
+        (data / "u.phext").write_bytes(b"theirs")
+        disk = Full()
+        again = opened(disk=disk)
+        assert "the journal could not be written: [Errno 28] full" in again.lines
+        assert again.get("t", ORIGIN) == b"kept"
+        for name in ("t", "u", "u"):
+            with pytest.raises(NoSpaceError):
+                again.apply(name, {ORIGIN: b"lost"})
+        assert sorted(tree(data)) == ["u.phext"]
+        again.close()
+        third = opened(disk=disk)
+        disk.full = False
+        third.until(lambda: third.commits.error is None)
+        third.apply("t", {ORIGIN + 1: b"more"})
+        assert third.get("u", ORIGIN) == b"theirs"
+        third.stop()
+        files = tree(data)
+        assert files.pop("t.phext") == b"kept\x17more"
+        assert files.pop("u.phext") == b"theirs"
+        assert list(files.values()) == [b"mine"]
 
     @pytest.mark.parametrize(
         ("call", "nth"),
@@ -402,6 +440,22 @@ class TestMemory:
 
 
 class TestBounds:
+    def test_writes_wait_while_much_is_not_yet_on_its_way(
+        self, opened: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage = opened()
+        monkeypatch.setattr(store, "_MOST_PENDING", 10_000)
+        api = Api(storage.store, Reading(False))
+        target = b"/api/v2/insert?p=t&c=1.1.1/1.1.1/1.1.1"
+        made = [api.answer(Request(b"POST", target, b"x" * 6000, n, [])) for n in range(9)]
+        assert [isinstance(each, Answer) for each in made] == [True] * 2 + [False] * 7
+        for each in made[2:]:
+            assert not isinstance(each, Answer)
+            answer = storage.run(each)
+            assert answer.body == b"Inserted 6000 bytes"
+            assert storage.durable(answer.after) is None
+        assert storage.get("t", ORIGIN) == b"x" * 54_000
+
     def test_an_error_while_changing_is_undone(self, opened: Open) -> None:
         storage = opened(max_phext=10)
         storage.apply("t", {ORIGIN: b"text"})

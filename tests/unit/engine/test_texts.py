@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqsuper.engine import phext, texts, views
-from sqsuper.engine.errors import BadTextError, DelimiterInTextError, SpliceOverflowError
+from sqsuper.engine.errors import (
+    BadTextError,
+    DelimiterInTextError,
+    SpliceOverflowError,
+    TooManyPiecesError,
+)
 from sqsuper.engine.phext import ORIGIN
 
 if TYPE_CHECKING:
@@ -95,3 +100,11 @@ def test_a_splice_in_steps_is_the_same(text: bytes) -> None:
 )
 def test_others_have_their_turn(job: Job[Any]) -> None:
     assert steps(job) > 5
+
+
+def test_a_splice_is_of_so_many_scrolls_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "MAX_PIECES", 3)
+    assert len(texts.splice(b"a\x17\x17b\x18c\x17", ORIGIN)) == 3
+    with pytest.raises(TooManyPiecesError) as caught:
+        texts.splice(b"a\x17b\x17c\x17d", ORIGIN)
+    assert caught.value.status == 413
