@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.spool import Spool, SpoolPieces
+from sqsuper.gateway.wire import Wire
 from sqsuper.http1.body import ChunkedBody, LengthBody
 from sqsuper.http1.head import RequestHead
 from sqsuper.http1.limits import BodyPace
@@ -96,17 +97,17 @@ class RequestBody:
         self._spool.write(content)
 
     def rewind(self) -> None:
-        """Let `next` begin at the start, once what must be spooled is."""
+        """Let `send` begin at the start, once what must be spooled is."""
         if self._spool is not None:
             self._pieces = self._spool.pieces()
 
-    def next(self) -> bytes:
-        """Return what is there to be sent; empty when nothing is for now."""
+    def send(self, wire: Wire) -> bool | None:
+        """Send a piece; return whether `wire` takes more, or None when none is there for now."""
         if self._pieces is not None:
-            return self._pieces.next()
+            return self._pieces.send(wire)
         content = self._framing.take(self._buffer)
         self.read = self._framing.done
-        return content
+        return wire.send(content) if content else None
 
     def close(self) -> None:
         """Forget what was spooled. Idempotent."""

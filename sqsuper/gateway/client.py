@@ -352,8 +352,8 @@ class ClientConnection:
 
     def _unread_at_most(self) -> int:
         exchange = self._exchange
-        if type(exchange) is Exchange and exchange.state is State.QUEUED and not exchange.body_read:
-            # Of a held request's body no more is taken than what came with the head.
+        if type(exchange) is Exchange and exchange.state is State.QUEUED:
+            # Of what a held request brings along no more is taken than came with its head.
             return 0
         return PIPELINE_BYTES
 
@@ -383,6 +383,7 @@ class ClientConnection:
     def _relay(self, head: RequestHead, grant: Grant) -> None:
         pool = self._front.pool(grant.tenant)
         self._grant = grant
+        grant.used = self._front.seconds()
         self._exchange = exchange = Exchange(self, head, pool, self._request_id(head))
         exchange.start()
         if self._ended and self._exchange is exchange:
@@ -392,7 +393,9 @@ class ClientConnection:
         for name, value, _line in () if type(head) is AdmittedHead else head.fields:
             if name == REQUEST_ID:
                 if 0 < len(value) <= MAX_REQUEST_ID and credentials.is_token(value):
-                    return value
+                    # It stands in logs and answers, where no token must.
+                    known = self._front.lookup(credentials.digest(value))
+                    return self._front.new_request_id() if known is not None else value
                 break
         return self._front.new_request_id()
 

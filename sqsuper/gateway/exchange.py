@@ -8,7 +8,8 @@ States and what may follow them stand in `exchange_states`. Rules:
 * Once a byte of the answer has gone to the client, an error can only cut the connection.
 * An upstream connection is kept only if request and answer were whole, nothing is left over,
   and the answer announced keep-alive.
-* However an exchange ends, it ends in `_release`: the slot is given back there.
+* However an exchange ends, it ends in `_release`: the slot is given back there, or left to an
+  `Ending` while the instance may still be at work.
 """
 
 from __future__ import annotations
@@ -202,7 +203,8 @@ class Exchange:
             self._cancel_pending = self._client.later(delay, call)
 
     def crashed(self) -> None:
-        self.cancel()
+        if self.state is not _DONE:
+            self._release()
         self._client.abort()
 
     def _connect(self) -> None:
@@ -251,7 +253,7 @@ class Exchange:
     def cancel(self) -> None:
         """The client is gone: release everything. Idempotent."""
         if self.state is not _DONE:
-            self._release()
+            self._release(asked=self.state is _AWAITING)
 
     def sweep(self, now: float) -> None:
         """Look at the deadlines."""
@@ -264,7 +266,8 @@ class Exchange:
             else:
                 limit = self._client.timing.upstream_timeout
                 reason = f"the tenant's instance did not answer within {limit:g} s"
-                self._fail(Failure(504, "timeout", reason, executed_unknown=True))
+                failure = Failure(504, "timeout", reason, executed_unknown=True)
+                self._fail(failure, asked=self.state is _AWAITING)
 
     # The request
 
@@ -285,8 +288,11 @@ class Exchange:
         """Send what there is to send; `takes_more`: the instance's connection is not full."""
         assert self._connection is not None
         wire = self._connection.wire
-        while takes_more and not self._body.empty and (piece := self._body.next()):
-            takes_more = wire.send(piece)
+        while takes_more and not self._body.empty:
+            more = self._body.send(wire)
+            if more is None:
+                break
+            takes_more = more
         if takes_more and self._body.read:
             self._to(_AWAITING)
             self._client.resume()
@@ -369,7 +375,7 @@ class Exchange:
     def _finish(self, reusable: bool) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._pool.take_back(connection, reusable)
+            self._pool.take_back(connection, reusable, self)
         self._release()
         self._client.finished(self._answer.keep_client)
 
@@ -382,15 +388,16 @@ class Exchange:
         else:
             self._fail(Failure(502, "upstream_failed", reason, executed_unknown=True))
 
-    def _fail(self, failure: Failure) -> None:
-        self._release()
+    def _fail(self, failure: Failure, asked: bool = False) -> None:
+        self._release(asked)
         self._client.fail(self, failure)
 
     def _refuse(self, error: FramingError) -> None:
         self._release()
         self._client.refuse(self, error)
 
-    def _release(self) -> None:
+    def _release(self, asked: bool = False) -> None:
+        """End; `asked`: see `Pool.abandon`."""
         self._to(_DONE)
         self._deadline = None
         try:
@@ -400,7 +407,7 @@ class Exchange:
                 cancel()
             connection, self._connection = self._connection, None
             if connection is not None:
-                connection.abort()
+                self._pool.abandon(self, connection, asked)
             self._body.close()
         finally:
             self._pool.leave(self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import struct
@@ -12,7 +14,7 @@ from twisted.logger import Logger
 
 from sqsuper.gateway.nest import Nest
 from sqsuper.gateway.outgoing import in_kernel
-from sqsuper.gateway.wire import WireUser
+from sqsuper.gateway.wire import WireUser, send_read
 
 # `send` wants its user to wait once more than this is waiting. With one read on top of it, at
 # most 256 KiB are buffered a connection.
@@ -24,6 +26,8 @@ READ_MORE_BYTES = 262_144 - HIGH_WATER
 # Reads of what was said before a connection broke: at most 1 MiB.
 _READS_AFTER_BREAK = 16
 _RESET = struct.pack("ii", 1, 0)
+# `sendfile` is not for every file system.
+_NOT_THERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 log = Logger()
 
@@ -110,6 +114,27 @@ class NestedWire:
             self._owes_drained = True
             return False
         return True
+
+    def send_file(self, fd: int, offset: int, count: int) -> tuple[int, bool]:
+        if self._closing or self._finishing or self._broken:
+            return count, True
+        sent = 0
+        if self._out is None:
+            try:
+                sent = os.sendfile(self._fd, fd, offset, count)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if error.errno in _NOT_THERE:
+                    return send_read(self, fd, offset, count)
+                self._break(count)
+                return count, True
+            if sent == count:
+                return sent, True
+            self._out = deque()
+            self._arm(reading=self._reading, writing=True)
+        self._owes_drained = True
+        return sent, False
 
     def pause(self) -> None:
         # The kernel is told when something comes (`readable`): often none does.

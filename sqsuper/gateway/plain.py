@@ -69,6 +69,7 @@ def begin_plain(  # noqa: PLR0911 - one line a rule
     connection = pool.at_once()
     if connection is None:
         return None
+    grant.used = now
     request_id = front.new_request_id()
     plain = PlainExchange(client, pool, connection, known, method, target, request_id, now)
     pool.hold(plain)

@@ -8,6 +8,8 @@ from sqsuper.http1.head import HOP_BY_HOP, RequestHead, ResponseHead
 from sqsuper.instances import Upstream
 
 REQUEST_ID = b"x-request-id"
+# The session of the admin page; under TLS browsers take only the second from that very host.
+ADMIN_COOKIES = (b"sqsuper-session", b"__Host-sqsuper-session")
 
 # Upgrade is hop-by-hop, HTTP2-Settings goes with it (RFC 7540 3.2.1); Expect is answered here;
 # a coding is undone before the body goes on.
@@ -34,8 +36,23 @@ def upstream_lines(head: RequestHead) -> bytes:
     """Return the field lines that go on to an instance, as they came."""
     named = head.connection_names
     return b"".join(
-        [line for name, _, line in head.fields if name not in _NOT_SENT_UP and name not in named]
+        [
+            _without_admin_cookie(line) if name == b"cookie" else line
+            for name, _, line in head.fields
+            if name not in _NOT_SENT_UP and name not in named
+        ]
     )
+
+
+def _without_admin_cookie(line: bytes) -> bytes:
+    """Return a Cookie line without the admin listener's, which browsers send to every port."""
+    start, _, value = line.partition(b":")
+    pairs = value.strip(b" \t\r\n").split(b";")
+    kept = [pair for pair in pairs if pair.partition(b"=")[0].strip(b" \t") not in ADMIN_COOKIES]
+    if len(kept) == len(pairs):
+        return line
+    left = b";".join(kept).strip(b" \t")
+    return b"%b: %b\r\n" % (start, left) if left else b""
 
 
 def upstream_head(

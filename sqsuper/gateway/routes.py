@@ -28,6 +28,10 @@ class Routes:
             routes._add(tenant)
         return routes
 
+    def grants(self) -> Iterable[tuple[bytes, Grant]]:
+        """Return all digests with their grants."""
+        return self._grants.items()
+
     def change(self, changed: Iterable[Tenant], gone: Iterable[str]) -> set[Grant]:
         """Go on with other tokens of some tenants, and without the tenants `gone`.
 

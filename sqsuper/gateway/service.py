@@ -95,6 +95,8 @@ class GatewayService(Service):
         for tenant in config.tenants:
             self._take_rate(tenant)
         self._wrong_tokens = WrongTokens(gateway.wrong_tokens_per_minute)
+        self.wrong_tokens = 0
+        """How many requests came with an unknown token, since the start."""
         self._connections = self._commons.connections(gateway)
         self._lines = LineBudget()
         self._spool_room = self._commons.spool_room(config.run_dir)
@@ -130,12 +132,16 @@ class GatewayService(Service):
         drain = max((t.settings.drain for t in self._tenants.values()), default=0.0)
         self._last_call = min(LAST_CALL, drain)
         self._close_idle()
+        cut = self._reactor.callLater(drain, self._cut_all)
         if self._clients:
-            cut = self._reactor.callLater(drain, self._cut_all)
             self._all_gone = Deferred()
             await self._all_gone
-            if cut.active():
-                cut.cancel()
+        if cut.active():
+            # Of clients that went away: an instance that is ended in a write may lose data.
+            for name in list(self._pools):
+                await self.quiet(name)
+        if cut.active():
+            cut.cancel()
         if self._sweeper is not None and self._sweeper.active():
             self._sweeper.cancel()
         for pool in self._pools.values():
@@ -154,6 +160,8 @@ class GatewayService(Service):
     def _cut_all(self) -> None:
         for client in list(self._clients):
             client.abort()
+        for pool in self._pools.values():
+            pool.close()
 
     def _check_gone(self) -> None:
         if self._all_gone is not None and not self._clients:
@@ -324,6 +332,25 @@ class GatewayService(Service):
         """Return `inflight` of all tenants that have any."""
         return {name: pool.inflight for name, pool in self._pools.items() if pool.inflight}
 
+    def token_used(self, digest: bytes) -> float | None:
+        """Return when a token was last admitted, in Unix seconds; None: not since the start."""
+        grant = self.lookup(digest)
+        if grant is None or grant.used is None:
+            return None
+        return self.now() - (self.seconds() - grant.used)
+
+    def tokens_used(self, since: float) -> dict[str, float]:
+        """Return, by digest in hex, when those tokens were admitted that were since `since`.
+
+        `since` is in the reactor's seconds, the times in the result are Unix seconds.
+        """
+        ahead = self.now() - self.seconds()
+        return {
+            digest.hex(): grant.used + ahead
+            for digest, grant in self._routes.grants()
+            if grant.used is not None and grant.used >= since
+        }
+
     def wrong_token_elsewhere(self, address: str) -> None:
         """Count an unknown token that another gateway had from `address`."""
         self._wrong_tokens.count(address, self.seconds())
@@ -352,6 +379,7 @@ class GatewayService(Service):
     def wrong_token(self, peer: str, head: RequestHead) -> int | None:
         forwarded = [value for name, value, _ in head.fields if name == b"x-forwarded-for"]
         address = client_address(peer, forwarded, self.config.gateway.trusted_proxies)
+        self.wrong_tokens += 1
         wait = self._wrong_tokens.count(address, self.seconds())
         if wait is None:
             self._commons.wrong_token(address)
@@ -373,6 +401,7 @@ class GatewayService(Service):
             instances=self._instances,
             connector=self._wires.connector,
             seconds=self.seconds,
+            later=self.later,
             slots=self._commons.slots(tenant),
             known_answers=self._known_answers,
         )

@@ -6,9 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from sqsuper.gateway.wire import Wire
+
 MEMORY_LIMIT = 1024 * 1024
 TOTAL_LIMIT = 1024 * 1024 * 1024
 PIECE = 65_536
+# Of a file, at once: others have their turn in between.
+FILE_PIECE = 1024 * 1024
 
 
 class SpoolError(Exception):
@@ -50,15 +54,9 @@ class Spool:
         else:
             self._put(data)
 
-    def rewind(self) -> None:
-        """Read from the start: after the last `write`, or for another attempt."""
-        if self._file is not None:
-            self._file.seek(0)
-
     def pieces(self) -> SpoolPieces:
-        """Return what gives the body piece by piece, from its start."""
-        self.rewind()
-        return SpoolPieces(self._memory, self._file)
+        """Return what sends the body piece by piece, from its start; after the last `write`."""
+        return SpoolPieces(self._memory, self._file, self.length)
 
     def close(self) -> None:
         """Forget the body. Idempotent."""
@@ -90,17 +88,24 @@ class Spool:
 
 
 class SpoolPieces:
-    """The pieces of one spooled body, in order."""
+    """The pieces of one spooled body of `length` bytes, in order."""
 
-    def __init__(self, memory: bytearray, file: IO[bytes] | None) -> None:
+    def __init__(self, memory: bytearray, file: IO[bytes] | None, length: int) -> None:
         self._memory = memory
         self._file = file
+        self._length = length
         self._position = 0
 
-    def next(self) -> bytes:
-        """Return the next piece; empty at the end."""
+    def send(self, wire: Wire) -> bool | None:
+        """Send the next piece; return whether `wire` takes more, or None at the end."""
+        left = self._length - self._position
+        if not left:
+            return None
         if self._file is not None:
-            return self._file.read(PIECE)
-        piece = bytes(self._memory[self._position : self._position + PIECE])
-        self._position += len(piece)
-        return piece
+            count = min(left, FILE_PIECE)
+            sent, more = wire.send_file(self._file.fileno(), self._position, count)
+        else:
+            piece = bytes(self._memory[self._position : self._position + PIECE])
+            sent, more = len(piece), wire.send(piece)
+        self._position += sent
+        return more

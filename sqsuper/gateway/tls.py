@@ -12,6 +12,7 @@ from sqsuper.gateway.handshakes import Handshakes
 from sqsuper.gateway.nest import Nest
 from sqsuper.gateway.nested import HIGH_WATER
 from sqsuper.gateway.tls_opening import DEAF, OPEN, SHAKING, OpeningWire
+from sqsuper.gateway.wire import send_read
 from sqsuper.http1 import answers
 
 # The most that one record carries (RFC 8446, 5.1): what is read or written in one go.
@@ -84,6 +85,9 @@ class TlsWire(OpeningWire):
             self._owes_drained = True
             return False
         return True
+
+    def send_file(self, fd: int, offset: int, count: int) -> tuple[int, bool]:
+        return send_read(self, fd, offset, count)
 
     def resume(self) -> None:
         if self._end_held:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sqsuper.gateway.outgoing import in_kernel
-from sqsuper.gateway.wire import Wire, WireUser
+from sqsuper.gateway.wire import Wire, WireUser, send_read
 from sqsuper.instances import Upstream
 
 CONNECT_TIMEOUT = 10
@@ -97,6 +97,9 @@ class TransportWire(Protocol):
     def send(self, data: bytes) -> bool:
         self.transport.write(data)
         return not self._congested
+
+    def send_file(self, fd: int, offset: int, count: int) -> tuple[int, bool]:
+        return send_read(self, fd, offset, count)
 
     def pause(self) -> None:
         self.transport.pauseProducing()

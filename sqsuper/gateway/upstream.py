@@ -9,6 +9,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from sqsuper.config.model import Settings
+from sqsuper.gateway.endings import AFTER_ANSWER, WITHOUT_ANSWER, Endings
 from sqsuper.gateway.memo import KnownAnswers
 from sqsuper.gateway.wire import Connector, Wire
 from sqsuper.instances import Instances, Unavailable, Upstream, Wait
@@ -147,10 +148,14 @@ class Pool:
         instances: Instances,
         connector: Connector,
         seconds: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], Callable[[], None]],
         slots: Slots | None = None,
         known_answers: KnownAnswers | None = None,
     ) -> None:
-        """With `slots` there are none before it gives some (`resize`)."""
+        """With `slots` there are none before it gives some (`resize`).
+
+        `later(delay, call)` calls once, after so many of `seconds`; it returns what cancels it.
+        """
         self.tenant = tenant
         self._max_inflight = max_inflight if slots is None else 0
         self._slots = slots
@@ -167,6 +172,8 @@ class Pool:
         self._idle: deque[UpstreamConnection] = deque()
         self._serving = False
         self._when_quiet: list[Callable[[], None]] = []
+        self._endings = Endings(self.leave, seconds, later)
+        self._endings.slots = self._max_inflight
         self.known_answers = KnownAnswers() if known_answers is None else known_answers
 
     @property
@@ -181,7 +188,7 @@ class Pool:
 
     def resize(self, max_inflight: int, queue: int) -> None:
         """Have so many slots and places to wait from now on; who has one keeps it."""
-        self._max_inflight = max_inflight
+        self._max_inflight = self._endings.slots = max_inflight
         self._queue = queue
         self._serve()
 
@@ -290,11 +297,25 @@ class Pool:
 
         return self._connector.connect(upstream, connected, failed)
 
-    def take_back(self, connection: UpstreamConnection, reusable: bool) -> None:
-        """Take back a connection after a whole answer, to keep it if it is `reusable`."""
+    def take_back(
+        self, connection: UpstreamConnection, reusable: bool, holder: Holder | None = None
+    ) -> None:
+        """Take back a connection after a whole answer, to keep it if it is `reusable`.
+
+        When others wait for its slot, an instance with a thread a connection keeps the one of
+        `holder` until that thread is over.
+        """
         connection.user = None
         self._instances.used(connection.upstream)
-        if reusable:
+        if (
+            not reusable
+            and self._waiting
+            and holder in self._holding
+            and _has_threads(connection.upstream)
+            and not connection.wire.pending
+        ):
+            self.hand_on(holder, self._endings.await_end(connection, AFTER_ANSWER))
+        elif reusable:
             connection.idle_since = self._seconds()
             self._idle.append(connection)
         elif connection.wire.pending:
@@ -302,6 +323,21 @@ class Pool:
             connection.wire.abort()
         else:
             connection.wire.close()
+
+    def abandon(self, holder: Holder, connection: UpstreamConnection, asked: bool) -> None:
+        """Let go of a connection without a whole answer; `holder` has the slot no longer.
+
+        `asked`: the request is whole and nothing of its answer came. Then an instance with a
+        thread a connection is at work on it, and keeps the slot while it is.
+        """
+        if not _has_threads(connection.upstream) or holder not in self._holding:
+            connection.abort()
+        elif asked:
+            self.hand_on(holder, self._endings.await_end(connection, WITHOUT_ANSWER))
+        else:
+            connection.abort()
+            if self._waiting:
+                self.hand_on(holder, self._endings.afterwards())
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Keep no longer a connection that is gone. Harmless when it is not idle."""
@@ -316,11 +352,13 @@ class Pool:
                 self._turn_away(asker, reason)
         for connection in [c for c in self._idle if self._stale(c, now)]:
             connection.abort()
+        self._endings.sweep(now)
 
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and those whose end is waited for."""
         while self._idle:
             self._idle.pop().abort()
+        self._endings.close()
 
     def _stale(self, connection: UpstreamConnection, now: float) -> bool:
         limit = IDLE_TCP if connection.upstream.path is None else IDLE_UNIX
@@ -401,6 +439,11 @@ class Pool:
         log.failure("tenant {tenant}: a request's exchange failed", tenant=self.tenant)
         asker.crashed()
         self.leave(asker)
+
+
+def _has_threads(upstream: Upstream) -> bool:
+    # The embedded engine, which has none, is reached by a Unix socket.
+    return upstream.path is None
 
 
 def _nothing() -> None:

@@ -6,10 +6,13 @@ called in the reactor's thread. After `lost` neither side calls the other again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
 from sqsuper.instances import Upstream
+
+FILE_READ = 65_536
 
 
 class Wire(Protocol):
@@ -28,6 +31,12 @@ class Wire(Protocol):
     def send(self, data: bytes) -> bool:
         """Send all of `data` in time. False: enough is waiting; send more after `drained`."""
 
+    def send_file(self, fd: int, offset: int, count: int) -> tuple[int, bool]:
+        """Send bytes of a file, from `offset` on, at most `count` (above 0, and all there).
+
+        Returns how many, which may be none, and whether more may be sent (as `send`).
+        """
+
     def pause(self) -> None:
         """Read no further until `resume`. Idempotent."""
 
@@ -45,6 +54,13 @@ class Wire(Protocol):
 
     def alive(self) -> bool:
         """Whether the peer has neither closed nor sent anything that was not read yet."""
+
+
+def send_read(wire: Wire, fd: int, offset: int, count: int) -> tuple[int, bool]:
+    """Do what `Wire.send_file` does, by reading a piece of the file."""
+    os.lseek(fd, offset, os.SEEK_SET)
+    data = os.read(fd, min(count, FILE_READ))
+    return len(data), wire.send(data)
 
 
 class WireUser(Protocol):

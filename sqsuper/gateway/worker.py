@@ -107,6 +107,8 @@ class Worker:
         self._asked: list[tuple[int, str]] = []
         self._going_over = False
         self._version = 0
+        self._told_at = 0.0
+        """Up to when it was told which tokens were used."""
 
     def start(self) -> None:
         """Listen to the channel and log to it."""
@@ -242,6 +244,11 @@ class Worker:
         self.stop()
 
     def _pinged(self) -> None:
+        if self._service is not None:
+            now = self._reactor.seconds()
+            used = self._service.tokens_used(self._told_at)
+            self._say("tokens", used, self._service.wrong_tokens)
+            self._told_at = now
         self._say("pong", {} if self._service is None else self._service.all_inflight())
 
     def _tell_when_quiet(self, number: int, tenant: str) -> None:

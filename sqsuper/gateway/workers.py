@@ -46,6 +46,8 @@ START_PATIENCE = 30.0
 STOP_GRACE = 5.0
 # The listening sockets are closed here when every worker has, or after this.
 DEAF_PATIENCE = 1.0
+# For what all workers go over to; one that hangs must not hold up all changes.
+GO_OVER_PATIENCE = 2.0
 # A worker that does not answer so many times in a row hangs: it is killed, and replaced.
 PING_INTERVAL = 2.0
 MISSED_PINGS = 5
@@ -116,6 +118,8 @@ class WorkersService(Service):
         self._all_gone: Deferred[None] | None = None
         self._stopping = False
         self._watched = False
+        self._tokens_used: dict[str, float] = {}
+        self._wrong_tokens: dict[int, int] = {}
 
     # Service
 
@@ -204,7 +208,7 @@ class WorkersService(Service):
         return PreparedWorkers(config, changed, gone, moving, new, encoded)
 
     async def commit(self, prepared: PreparedWorkers) -> None:
-        """See `GatewayService.commit`. Each worker goes over when it has learnt of it."""
+        """See `GatewayService.commit`. Done when every worker has gone over."""
         gateway = prepared.config.gateway
         listen = tuple(worker_endpoints(gateway.listen))
         told = None
@@ -220,6 +224,21 @@ class WorkersService(Service):
                 process.say("changing", page)
             self._say_change(process, prepared.changed, prepared.gone, told, places)
         await prepared.moving.commit()
+        await self._gone_over()
+
+    async def _gone_over(self) -> None:
+        """Wait until every worker has gone over, but for one that hangs not for long."""
+        over: Deferred[None] = Deferred()
+
+        def once(_: object = None) -> None:
+            if not over.called:
+                over.callback(None)
+
+        # Of nobody, which a worker answers as soon as nothing is left to go over to.
+        self.quiet("").addCallback(once)
+        patience = self._reactor.callLater(GO_OVER_PATIENCE, once)
+        await over
+        _cancel(patience)
 
     async def withdraw(self, prepared: PreparedWorkers) -> None:
         """See `GatewayService.withdraw`."""
@@ -262,6 +281,21 @@ class WorkersService(Service):
     def inflight(self, tenant: str) -> int:
         """Return how many requests have a slot, as of the workers' last answers to a ping."""
         return sum(process.inflight.get(tenant, 0) for process in self._processes.values())
+
+    @property
+    def wrong_tokens(self) -> int:
+        """How many requests came with an unknown token, as of the workers' last answers."""
+        return sum(self._wrong_tokens.values())
+
+    def token_used(self, digest: bytes) -> float | None:
+        """See `GatewayService.token_used`; as of the workers' last answers to a ping."""
+        return self._tokens_used.get(digest.hex())
+
+    def _take_tokens(self, number: int, used: dict[str, float], wrong: int) -> None:
+        for digest, at in used.items():
+            if at > self._tokens_used.get(digest, 0.0):
+                self._tokens_used[digest] = at
+        self._wrong_tokens[number] = wrong
 
     def quiet(self, tenant: str) -> Deferred[None]:
         """Return a Deferred that fires when no request has a slot of the tenant's instance."""
@@ -317,6 +351,7 @@ class WorkersService(Service):
             "failed": lambda line: self._cannot_serve(worker, line),
             "deaf": lambda: self._is_deaf(worker),
             "pong": worker.answered,
+            "tokens": lambda used, wrong: self._take_tokens(number, used, wrong),
             "wait": lambda wait, tenant: self._wait(number, wait, tenant),
             "unwait": lambda wait: self._unwait(number, wait),
             "refused": lambda tenant, epoch: self._tell(self._instances.refused, tenant, epoch),

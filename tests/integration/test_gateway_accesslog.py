@@ -377,7 +377,8 @@ def configure(directory: Path, port: int, access_log: str) -> Path:
     file.touch(mode=0o600)
     listen = [f"tcp:{port}:interface=127.0.0.1"]
     gateway = {"listen": listen, "access_log": access_log}
-    file.write_text(yaml.safe_dump({"gateway": gateway, "tenants": ALICE}))
+    admin = {"listen": ["tcp:0:interface=127.0.0.1"]}
+    file.write_text(yaml.safe_dump({"gateway": gateway, "admin": admin, "tenants": ALICE}))
     return file
 
 

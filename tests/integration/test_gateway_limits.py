@@ -250,7 +250,7 @@ def test_no_answer_in_time_is_a_504(gateway: StartGateway) -> None:
         assert (answer.status, facts["executed"]) == (504, "unknown")
         assert facts["request_id"] == answer.one("x-request-id")
         assert answer.all("connection") == []
-    assert under_test.inflight() == 0
+    eventually(lambda: under_test.inflight() == 0, "the instance is done")
     assert len(upstream.peers) == 2
     upstream.close()
 

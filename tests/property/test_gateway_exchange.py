@@ -192,7 +192,9 @@ class Gateway(RuleBasedStateMachine):
         pool = self.bench.alice
         exchanges = [c._exchange for c in self.bench.clients if c._exchange is not None]
         assert pool.inflight <= pool._max_inflight
-        assert all(any(holder is e for e in exchanges) for holder in pool._holding)
+        endings = [*pool._endings._under_way, *(ending for _, ending in pool._endings._due)]
+        assert all(any(h is e for e in [*exchanges, *endings]) for h in pool._holding)
+        assert all(ending in pool._holding for ending in endings)
         waiting = [*pool._waiting, *pool._starting]
         assert all(any(asker is e for e in exchanges) for asker in waiting)
         assert all(e.state is State.QUEUED for e in exchanges if e in waiting)

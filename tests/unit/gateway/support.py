@@ -75,6 +75,7 @@ class Bench:
             instances=self.instances,
             connector=self.connector,
             seconds=self.seconds,
+            later=self.later,
         )
 
     def client(self) -> FakeWire:

@@ -265,3 +265,32 @@ def test_idle_begins_when_the_answer_was_taken(bench: Bench) -> None:
     assert client.state == "open"
     bench.advance(LIMITS.idle_timeout)
     assert client.state == "closed"
+
+
+def test_little_is_read_of_what_stands_behind_a_held_request(bench: Bench) -> None:
+    del bench.instances.upstreams["alice"]
+    client = bench.client()
+    client.receive(GET)
+    assert not client.paused
+    client.receive(GET)
+    assert client.paused
+    bench.instances.settle("alice", UPSTREAM)
+    up = connect(bench)
+    assert not client.paused
+    up.receive(ANSWER)
+    up.receive(ANSWER)
+    assert client.sent.count(b"HTTP/1.1 200 ") == 2
+
+
+def test_a_token_is_no_request_id(bench: Bench) -> None:
+    for given, used in ((b"tok", b"id"), (b"mine", b"mine")):
+        client = bench.client()
+        client.receive(GET[:-2] + b"X-Request-ID: %b\r\n\r\n" % given)
+        for attempt in bench.connector.undecided():
+            attempt.fail()
+        bench.advance(0.03)
+        for attempt in bench.connector.undecided():
+            attempt.succeed().lose()
+        assert client.sent.startswith(b"HTTP/1.1 502 ")
+        assert b"\r\nX-Request-ID: %b\r\n" % used in client.sent
+        assert b'"request_id": "%b"' % used in client.sent

@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from sqsuper.gateway import spool as module
 from sqsuper.gateway.spool import Spool, SpoolError, SpoolRoom
+from sqsuper.testing import FakeWire
 
 
 def content(spool: Spool) -> bytes:
+    wire = FakeWire()
     pieces = spool.pieces()
-    return b"".join(iter(pieces.next, b""))
+    while pieces.send(wire) is not None:
+        pass
+    return bytes(wire.sent)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 3 << 20])

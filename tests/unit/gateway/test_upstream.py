@@ -55,6 +55,8 @@ class Recorder:
 class Bench:
     def __init__(self, max_inflight: int = 1, queue: int = 2) -> None:
         self.now = 0.0
+        self.calls: list[Callable[[], None]] = []
+        """What is to be called later."""
         self.instances = FixedInstances({"alice": UPSTREAM})
         self.connector = FakeConnector()
         self.pool = Pool(
@@ -65,7 +67,12 @@ class Bench:
             instances=self.instances,
             connector=self.connector,
             seconds=lambda: self.now,
+            later=self.later,
         )
+
+    def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]:
+        self.calls.append(call)
+        return lambda: self.calls.remove(call)
 
     def enter(self, again: bool = False) -> Recorder:
         asker = Recorder()

@@ -422,6 +422,54 @@ def test_what_is_sent_waits_its_turn(world: World, listener: Listening) -> None:
     world.until(lambda: user.wire.untaken() == 0)
 
 
+def test_a_file_is_sent_from_where_it_is_asked(
+    world: World, listener: Listening, short_dir: Path
+) -> None:
+    content = os.urandom(3 << 20)
+    (short_dir / "f").write_bytes(content)
+    client, user = world.client(listener)
+    client.setblocking(False)
+    user.wire.send(b"head")
+    taken, offset, more = b"", 1000, True
+    deadline = time.monotonic() + 10
+    with (short_dir / "f").open("rb") as file:
+        while len(taken) < 4 + len(content) - 1000:
+            assert time.monotonic() < deadline
+            if "drained" in user.told:
+                user.told.clear()
+                more = True
+            if more and offset < len(content):
+                count, more = user.wire.send_file(file.fileno(), offset, len(content) - offset)
+                offset += count
+            with suppress(BlockingIOError):
+                taken += client.recv(1 << 20)
+            world.turn()
+    assert taken == b"head" + content[1000:]
+
+
+@needs_epoll
+@pytest.mark.parametrize("error", [None, errno.EINVAL, errno.EPIPE])
+def test_a_file_is_sent_by_the_kernel_where_it_can(
+    nest_world: World, short_dir: Path, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
+    (short_dir / "f").write_bytes(b"abcdef")
+    client, user = nest_world.client(nest_world.listen())
+
+    def failing(*_: object) -> int:
+        raise OSError(error, "")
+
+    if error is None:
+        monkeypatch.setattr(os, "read", failing)
+    else:
+        monkeypatch.setattr(os, "sendfile", failing)
+    with (short_dir / "f").open("rb") as file:
+        assert user.wire.send_file(file.fileno(), 2, 4) == (4, True)
+    if error == errno.EPIPE:
+        nest_world.until(lambda: user.told == ["lost"])
+    else:
+        assert client.recv(9) == b"cdef"
+
+
 def test_a_reader_that_takes_little_is_seen_to_take(world: World) -> None:
     client, user = stuck(world, world.listen())
     before = user.wire.untaken()

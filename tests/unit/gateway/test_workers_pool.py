@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,8 +30,13 @@ class Leased:
             instances=self.instances,
             connector=FakeConnector(),
             seconds=self.clock.seconds,
+            later=self.later,
             slots=self.lease,
         )
+
+    def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]:
+        pending = self.clock.callLater(delay, call)
+        return lambda: pending.cancel() if pending.active() else None
 
     def enter(self) -> Any:
         asker = Recorder()
