@@ -115,6 +115,8 @@ class Running:
     process: subprocess.Popen[bytes]
     directory: Path
     port: int
+    admin_port: int = 0
+    """Of the admin listener, where it is known."""
     _closed: bool = False
 
     @property
@@ -141,7 +143,7 @@ class Running:
         found = []
         for child in psutil.Process(self.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if child.name() != "sqsuper-zygote":
+                if child.name() not in {"sqsuper-zygote", "sqsuper-warden"}:
                     found.append(child)
         return found
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from sqsuper.supervisor import holder
 from sqsuper.supervisor.holder import Holder
 
+# Seconds: all requests wait meanwhile. Enough for about a thousand processes.
+HOLDER_SEARCH = 0.04
+
 
 class SupervisorError(Exception):
     """Base of the supervisor's errors; its text is one line for the operator.
@@ -77,8 +80,12 @@ class PortTakenError(SupervisorError):
         super().__init__(f"tenant {tenant}: port {port} cannot be bound: {why}{held}")
 
     def with_holder(self) -> PortTakenError:
-        """Return the same error, naming who has the port if that can be found out (slowly)."""
-        return PortTakenError(self.tenant, self.port, self.why, holder.of_port(self.port))
+        """Return the same error, naming who has the port if that can be found out soon.
+
+        What could not be found out in time may be known the next time.
+        """
+        found = holder.of_port(self.port, within=HOLDER_SEARCH)
+        return PortTakenError(self.tenant, self.port, self.why, found)
 
 
 class LaunchError(SupervisorError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -189,11 +190,16 @@ class Lifecycle:
     def refused(self, upstream: Upstream) -> None:
         """Take a refused connection: a command engine must show to probes that it answers.
 
-        An embedded engine's socket is ours and refuses nothing while its epoch lasts.
+        An embedded engine's socket is ours and refuses nothing while its epoch lasts, unless
+        somebody removed its path: then nothing but another epoch helps.
         """
-        if self.upstream is None or upstream.epoch != self.upstream.epoch or self._embedded:
+        present = self.upstream
+        if present is None or upstream.epoch != present.epoch:
             return
-        self.doubted(Cause.PROBE, f"refused a connection at port {upstream.port}")
+        if present.path is None:
+            self.doubted(Cause.PROBE, f"refused a connection at port {present.port}")
+        elif not os.path.lexists(present.path):
+            self.condemn(Cause.PROBE, f"its socket {present.path} was removed", drain=True)
 
     def used(self, upstream: Upstream) -> None:
         """Take a request that ended well."""
@@ -337,6 +343,8 @@ class Lifecycle:
 
     def new_run(self) -> Run:
         name, number = self.tenant.name, next(self._fleet.epochs)
+        # Socket and record stand there; somebody may have cleaned up too much.
+        self._fleet.config.run_dir.mkdir(mode=0o700, exist_ok=True)
         if self._embedded:
             path = self._fleet.config.run_dir / socket_name(self._index, number)
             epoch = Epoch.embedded(name, number, path)

@@ -51,6 +51,13 @@ class Exit:
             return f"killed by signal {self.signal}"
 
 
+class Heir(Protocol):
+    """Who ends process groups when the supervisor cannot; see `sqsuper.supervisor.warden`."""
+
+    def watch(self, group: Group) -> None: ...
+    def forget(self, group: Group) -> None: ...
+
+
 class Owner(Protocol):
     """Who is told what a process does; each call names the process."""
 
@@ -72,7 +79,10 @@ class Owner(Protocol):
 
 @attrs.define(eq=False)
 class Surroundings:
-    """What every instance's process needs; one for the service. `reactor` also keeps time."""
+    """What every instance's process needs; one for the service. `reactor` also keeps time.
+
+    `warden`: told of the groups of programs that may fork.
+    """
 
     reactor: Any
     launcher: Launcher
@@ -80,6 +90,7 @@ class Surroundings:
     remains: Remains
     boot: str
     output: Output
+    warden: Heir
 
 
 class InstanceProcess(LaunchProtocol):
@@ -176,6 +187,8 @@ class InstanceProcess(LaunchProtocol):
             self.tenant, pid, start, self._around.boot, groups.now(), self._plan.marker
         )
         self._around.records.write(self._group)
+        if self.forks:
+            self._around.warden.watch(self._group)
 
     def proven(self) -> None:
         """The instance became ready: note that its leader lives at this time."""
@@ -278,6 +291,7 @@ class InstanceProcess(LaunchProtocol):
         if not (self._group_gone and self._output_gone) or self._exit is None:
             return
         if self._group is not None:
+            self._around.warden.forget(self._group)
             try:
                 self._around.records.remove(self._group)
             except OSError as error:

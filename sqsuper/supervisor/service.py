@@ -41,6 +41,7 @@ from sqsuper.supervisor.rolling import Rolled, Rolling
 from sqsuper.supervisor.starts import StartQueue
 from sqsuper.supervisor.summary import summary
 from sqsuper.supervisor.tenant_logs import TenantLogs
+from sqsuper.supervisor.warden import Warden
 from sqsuper.supervisor.watching import Watching
 from sqsuper.supervisor.why import Why, explain
 from sqsuper.supervisor.zygote_launcher import ZygoteLauncher
@@ -89,6 +90,7 @@ class Supervisor(Service):
                     reactor, launcher, paths=paths, run_dir=config.run_dir, random=random
                 )
         self._launcher: Launcher = launcher
+        self._warden = Warden(reactor)
         self.logs = TenantLogs(config.log, reactor=reactor)
         """The children's lines: files, and the last ones."""
         self._fleet = Fleet(
@@ -100,6 +102,7 @@ class Supervisor(Service):
                 remains=Remains(reactor),
                 boot=groups.boot_id(),
                 output=self.logs,
+                warden=self._warden,
             ),
             starts=StartQueue(_concurrency(config)),
             start_next=self._start_next,
@@ -168,6 +171,7 @@ class Supervisor(Service):
         result = _joined(self._stop)
         stops = [life.stop("the service stops") for life in self._lives.values()]
         ended = DeferredList(stops).addCallback(lambda _: self._launcher.stop())
+        ended.addCallback(lambda _: self._warden.stop())
         ended.addCallback(lambda _: self.hooks.close())
         ended.addCallback(self._all_stopped)
         return result

@@ -74,10 +74,15 @@ def begin(short_dir: Path, launcher: Launcher) -> Iterator[Begin]:
             os.kill(pid, signal.SIGKILL)
 
 
-def zygotes_of(pid: int) -> list[int]:
+def named(pid: int, name: str) -> list[int]:
+    """Return the children of `pid` that have this name."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     names = {int(child): Path(f"/proc/{child}/comm").read_text() for child in listed}
-    return [child for child, name in names.items() if name == "sqsuper-zygote\n"]
+    return [child for child, comm in names.items() if comm == f"{name}\n"]
+
+
+def zygotes_of(pid: int) -> list[int]:
+    return named(pid, "sqsuper-zygote")
 
 
 def run_dir(directory: Path) -> list[str]:
@@ -119,22 +124,42 @@ def test_no_zygote_outlives_a_killed_supervisor(
     eventually(lambda: not any(map(alive, zygotes)), "no zygote left", 1)
 
 
+# A command whose grandchildren live on: the leader gets the death signal, they do not.
+FORKING = (
+    "import http.server, subprocess, sys\n"
+    "spawn = lambda **how: subprocess.Popen(['sleep', '60'], **how).pid\n"
+    "pids = [spawn(), spawn(env={}), spawn(start_new_session=True)]\n"
+    "open('pids', 'w').write(' '.join(map(str, pids)))\n"
+    "class Any(http.server.BaseHTTPRequestHandler):\n"
+    "    def do_OPTIONS(self):\n"
+    "        self.send_response(200); self.end_headers()\n"
+    "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Any).serve_forever()\n"
+)
+
+
+def test_what_a_program_forked_ends_with_a_killed_supervisor(begin: Begin, short_dir: Path) -> None:
+    process, pids = begin(sys.executable, "-c", FORKING, "{port}")
+    orphans = [int(text) for text in (short_dir / "data/bob/pids").read_text().split()]
+    [warden] = named(process.pid, "sqsuper-warden")
+    try:
+        # It does not go before the supervisor does, whoever asks for it.
+        os.kill(warden, signal.SIGTERM)
+        assert all(alive(pid) for pid in (*pids.values(), *orphans, warden))
+        process.kill()
+        process.wait()
+        eventually(lambda: not any(alive(pid) for pid in (*pids.values(), *orphans, warden)))
+    finally:
+        for pid in filter(alive, (*orphans, warden)):
+            os.kill(pid, signal.SIGKILL)
+
+
 @in_reactor
 async def test_the_next_start_ends_what_a_crash_left(begin: Begin, short_dir: Path) -> None:
-    # A command whose grandchildren live on: the leader gets the death signal, they do not.
-    script = (
-        "import http.server, subprocess, sys\n"
-        "spawn = lambda **how: subprocess.Popen(['sleep', '60'], **how).pid\n"
-        "pids = [spawn(), spawn(env={}), spawn(start_new_session=True)]\n"
-        "open('pids', 'w').write(' '.join(map(str, pids)))\n"
-        "class Any(http.server.BaseHTTPRequestHandler):\n"
-        "    def do_OPTIONS(self):\n"
-        "        self.send_response(200); self.end_headers()\n"
-        "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Any).serve_forever()\n"
-    )
-    process, pids = begin(sys.executable, "-c", script, "{port}")
+    process, pids = begin(sys.executable, "-c", FORKING, "{port}")
     orphans = [int(text) for text in (short_dir / "data/bob/pids").read_text().split()]
     os.kill(pids["alice"], signal.SIGSTOP)
+    for warden in named(process.pid, "sqsuper-warden"):
+        os.kill(warden, signal.SIGKILL)  # it would leave nothing for the next start
     process.kill()
     process.wait()
     eventually(lambda: not alive(pids["bob"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -50,6 +51,30 @@ def test_a_lazy_tenant_starts_at_the_first_wait_once(stage: Stage) -> None:
     instances.refused(there)
     assert instances.ready("alice") == there
     assert scene.states() == ["starting", "healthy"]
+
+
+def test_a_socket_that_somebody_removed_is_made_anew(stage: Stage) -> None:
+    scene = stage()
+    scene.wait()
+    scene.children.last.ready()
+    there = scene.supervisor.ready("alice")
+    assert there is not None
+    assert there.path is not None
+    shutil.rmtree(Path(there.path).parent)
+    scene.supervisor.refused(there)
+    assert scene.supervisor.ready("alice") is None, "new requests are held"
+    held = scene.wait()
+    scene.reactor.advance(0.1)
+    scene.children.last.exit(0)
+    assert scene.supervisor.history("alice")[-1].cause is Cause.PROBE
+    assert "was removed" in scene.supervisor.history("alice")[-1].reason
+    scene.reactor.advance(1.0)
+    scene.children.last.ready()
+    new = upstream(held)
+    assert new.epoch > there.epoch
+    assert new.path is not None
+    assert Path(new.path).is_socket()
+    assert Path(new.path).parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_an_eager_tenant_starts_with_the_service(stage: Stage) -> None:
