@@ -21,6 +21,9 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from sqsuper import __version__
+from sqsuper.admin.audit import Audited
+from sqsuper.admin.control import Control
+from sqsuper.admin.service import AdminService
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
 from sqsuper.config.model import SEARCHED, Config
@@ -30,6 +33,7 @@ from sqsuper.gateway.workers import WorkerError, WorkersService
 from sqsuper.hangup import Hangup
 from sqsuper.launch import Launch, Tree
 from sqsuper.notify import Announcement, Heartbeat, Manager
+from sqsuper.reloading.gates import Gates
 from sqsuper.reloading.outcome import Outcome, Result
 from sqsuper.reloading.service import Reload
 from sqsuper.reopening import Reopening
@@ -161,10 +165,21 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     heartbeat = Heartbeat(manager, reactor=reactor)
     announcement = Announcement(manager, [supervisor.summary])
     heartbeat.beats.append(announcement.beat)
-    reload = Reload(config, tenants=supervisor, gateway=gateway, reactor=reactor, explain=explain)
+    gates = Gates([gateway])
+    reload = Reload(config, tenants=supervisor, gateway=gates, reactor=reactor, explain=explain)
     reload.begins.append(announcement.reloading)
     reload.ends += [_publishing(supervisor.events), lambda _: announcement.reloaded()]
     announcement.sayings.append(reload.saying)
+    control = Control(
+        supervisor=supervisor,
+        gateway=gateway,
+        reload=reload,
+        audit=Audited(supervisor.events),
+        reactor=reactor,
+    )
+    admin = AdminService(config, control, reactor)
+    gates.listeners.append(admin)
+    reactor.addSystemEventTrigger("before", "shutdown", admin.about_to_stop)
     hangup = Hangup(reload.hangup, reactor.stop, reactor=reactor)
     hangup.install()
     return Tree(
@@ -177,6 +192,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
                 supervisor,
                 gateway,
                 reload,
+                admin,
                 announcement,
             )
         ],

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import attrs
 
-from sqsuper.gateway.wire import Wire, WireUser
+from sqsuper.gateway.wire import Wire, WireUser, send_read
 from sqsuper.instances import Unavailable, Upstream
 
 ANSWER = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok"
@@ -249,6 +249,9 @@ class FakeWire:
         full = len(self._waiting) > self.HIGH_WATER
         self._owes_drained = self._owes_drained or full
         return not full
+
+    def send_file(self, fd: int, offset: int, count: int) -> tuple[int, bool]:
+        return send_read(self, fd, offset, count)
 
     def pause(self) -> None:
         self.paused = True

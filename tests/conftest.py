@@ -53,9 +53,9 @@ def sqsuper_process(short_dir: Path) -> Iterator[StartSqsuper]:
     """Starts real sqsupers under `twistd -n`, waits for /health, and ends them.
 
     Call it with the configuration as a mapping (its `tenants`, `defaults`, …); the gateway gets
-    a free port unless the mapping names one in `listen`, and everything lies below a directory
-    of its own, `Running.directory`. At the end each must leave no process, socket, port or pid
-    file.
+    a free port unless the mapping names one in `listen`, as does the admin listener (its port is
+    `Running.admin_port`), and everything lies below a directory of its own, `Running.directory`.
+    At the end each must leave no process, socket, port or pid file.
     """
     running: list[Running] = []
 
@@ -64,13 +64,17 @@ def sqsuper_process(short_dir: Path) -> Iterator[StartSqsuper]:
         port = port or free_port()
         gateway = dict(config.get("gateway", {}))
         gateway.setdefault("listen", [f"tcp:{port}:interface=127.0.0.1"])
+        admin = dict(config.get("admin", {}))
+        admin_port = free_port()
+        admin.setdefault("listen", [f"tcp:{admin_port}:interface=127.0.0.1"])
         # The path's length counts for the sockets in its run_dir.
         directory = short_dir / str(len(running))
         directory.mkdir(mode=0o700)
         file = directory / "tenants.yaml"
         file.touch(mode=0o600)
-        file.write_text(yaml.safe_dump({**config, "gateway": gateway}))
+        file.write_text(yaml.safe_dump({**config, "gateway": gateway, "admin": admin}))
         running.append(start(directory, file, port))
+        running[-1].admin_port = admin_port
         eventually(running[-1].healthy, "GET /health answers 200", 20)
         return running[-1]
 

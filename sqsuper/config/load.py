@@ -127,7 +127,7 @@ def is_managed(document: Document) -> bool:
 
 def _mark_managed(entry: Entry, entries: dict[str, Entry]) -> None:
     tenant = entry.tenant
-    if tenant.origin.file.name == f"{tenant.name}.yaml":
+    if tenant.origin.file.parts[-2:] == (TENANTS_DIR, f"{tenant.name}.yaml"):
         origin = attrs.evolve(tenant.origin, managed=True)
         entries[tenant.name] = attrs.evolve(entry, tenant=attrs.evolve(tenant, origin=origin))
 

@@ -29,10 +29,11 @@ class Grant:
     """What one token admits to.
 
     `tenant`: name; `read_only`: scope `ro`; `not_before`, `expires`: Unix seconds or None;
-    `label`: for logs; `enabled`: False when the tenant is switched off.
+    `label`: for logs; `enabled`: False when the tenant is switched off. `used`: when it last
+    admitted a request, in the seconds of whoever admits; None: not yet.
     """
 
-    __slots__ = ("enabled", "expires", "label", "not_before", "read_only", "tenant")
+    __slots__ = ("enabled", "expires", "label", "not_before", "read_only", "tenant", "used")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Grant:
         self.expires = expires
         self.label = label
         self.enabled = enabled
+        self.used: float | None = None
 
     @property
     def is_lasting(self) -> bool:

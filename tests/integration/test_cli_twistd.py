@@ -33,7 +33,9 @@ ALICE = {"alice": {"token_sha256": [sha256(TOKEN.encode()).hexdigest()]}}
 def configure(directory: Path, port: int, tenants: object = ALICE) -> Path:
     file = directory / "tenants.yaml"
     listen = [f"tcp:{port}:interface=127.0.0.1"]
-    file.write_text(yaml.safe_dump({"gateway": {"listen": listen}, "tenants": tenants}))
+    admin = {"listen": ["tcp:0:interface=127.0.0.1"]}
+    config = {"gateway": {"listen": listen}, "admin": admin, "tenants": tenants}
+    file.write_text(yaml.safe_dump(config))
     return file
 
 

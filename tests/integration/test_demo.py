@@ -39,7 +39,10 @@ class Demo:
         (self.conf / "demo" / "run.py").write_text(script)
         tenants = (ROOT / "conf" / "tenants.yaml").read_text()
         assert tenants.count("tcp:1337:") == 1
-        (self.conf / "tenants.yaml").write_text(tenants.replace("tcp:1337:", f"tcp:{self.port}:"))
+        tenants = tenants.replace("tcp:1337:", f"tcp:{self.port}:")
+        assert tenants.count("tcp:1338:") == 1
+        tenants = tenants.replace("tcp:1338:", "tcp:0:")
+        (self.conf / "tenants.yaml").write_text(tenants)
 
     def tenant_file(self, name: str) -> Path:
         return self.conf / "tenants.d" / f"{name}.yaml"

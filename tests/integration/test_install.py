@@ -116,7 +116,7 @@ def test_the_wheel_holds_the_package_and_the_plugin_and_no_part_of_twisted(
     sources = {
         str(file.relative_to(checkout))
         for file in (checkout / "sqsuper").rglob("*")
-        if file.suffix == ".py" or file.name == "py.typed"
+        if file.is_file()
     }
     assert names == sources | {"twisted/plugins/sqsuper_plugin.py"}
 
@@ -127,6 +127,9 @@ def test_from_the_wheel_twistd_finds_the_plugin_until_it_is_removed(
     installation.pip("install", "-q", "--no-deps", "--no-index", wheel)
     assert installation.knows_sqsuper()
     assert __version__ in installation.twistd("sqsuper", "--version")
+    command = installation.directory / "bin" / "sqsuper"
+    assert run(command, "version") == f"sqsuper {__version__}\n"
+    run(command, "init", installation.directory / "made" / "tenants.yaml")
     installation.pip("uninstall", "-q", "-y", "sqsuper")
     assert not installation.knows_sqsuper()
     assert list(installation.packages.glob("**/*sqsuper*")) == []

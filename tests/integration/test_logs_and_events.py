@@ -146,6 +146,7 @@ def test_the_service_manager_is_told_also_of_a_daemon(
         yaml.safe_dump(
             {
                 "gateway": {"listen": [f"tcp:{port}:interface=127.0.0.1"]},
+                "admin": {"listen": ["tcp:0:interface=127.0.0.1"]},
                 "tenants": {"alice": {"token_sha256": [SHA256], "start": "eager"}},
             }
         )

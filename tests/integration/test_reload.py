@@ -37,6 +37,7 @@ class Reloaded:
         self.file = running.directory / "tenants.yaml"
         self.text = self.file.read_text()
         self.listen = yaml.safe_load(self.text)["gateway"]["listen"]
+        self.admin = yaml.safe_load(self.text)["admin"]
 
     def write(self, text: str) -> None:
         part = self.file.with_name("part")
@@ -48,7 +49,8 @@ class Reloaded:
         """Write what `changes`, send SIGHUP, and return the log from there when it is done."""
         self.config = {**self.config, **changes}
         gateway = {"listen": self.listen, **self.config.get("gateway", {})}
-        self.write(yaml.safe_dump({**self.config, "gateway": gateway}))
+        admin = {**self.admin, **self.config.get("admin", {})}
+        self.write(yaml.safe_dump({**self.config, "gateway": gateway, "admin": admin}))
         return self.hang_up(expected)
 
     def hang_up(self, expected: str = "applied") -> str:

@@ -90,6 +90,7 @@ def manager(short_dir: Path) -> Iterator[Callable[..., Manager]]:
         file.touch(mode=0o600)
         config = {
             "gateway": {"listen": [listen], **gateway},
+            "admin": {"listen": ["tcp:0:interface=127.0.0.1"]},
             "defaults": {"drain": "5s", "stop_grace": "3s"},
             "tenants": {"alice": {"token_sha256": [hashlib.sha256(TOKEN.encode()).hexdigest()]}},
         }

@@ -93,7 +93,8 @@ def service(engine: str) -> Iterator[Running]:
     file = directory / "tenants.yaml"
     file.touch(mode=0o600)
     gateway = {"listen": [f"tcp:{port}:interface=127.0.0.1"], "wrong_tokens_per_minute": 10_000}
-    file.write_text(yaml.safe_dump({"gateway": gateway, **tenants(engine)}))
+    admin = {"listen": ["tcp:0:interface=127.0.0.1"]}
+    file.write_text(yaml.safe_dump({"gateway": gateway, "admin": admin, **tenants(engine)}))
     running = start(directory, file, port)
     try:
         eventually(running.healthy, "GET /health answers 200", 20)

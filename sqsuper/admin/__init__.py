@@ -1,0 +1,1 @@
+"""The admin listener: the admin API, and what else is served there."""

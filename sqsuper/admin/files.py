@@ -1,0 +1,77 @@
+"""Files of secrets, replaced as a whole or not at all; and directories that are put aside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ARCHIVE = ".archive"
+
+
+def replace(file: Path, text: str) -> None:
+    """Make `file` hold `text`, 0600: at any time, also after a power cut, the old or the new.
+
+    Its directory is made, 0700, when it is missing. Raises OSError.
+    """
+    directory = file.parent
+    directory.mkdir(mode=0o700, exist_ok=True)
+    # Hidden, so that no pattern of `include` finds it.
+    part = directory / f".{file.name}.{secrets.token_hex(6)}.part"
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as out:
+            out.write(text.encode())
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+    sync_directory(directory)
+
+
+def remove(file: Path) -> None:
+    """Make that there is no `file`. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        file.unlink()
+        sync_directory(file.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """See to it that what was renamed in a directory is so after a power cut, too."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def archive(
+    directory: Path, data_root: Path, name: str, clock: Callable[[], float] = time.time
+) -> Path | None:
+    """Put a tenant's data directory aside, into `<data_root>/.archive`; return where it is.
+
+    None: there was none. Nothing is ever copied or deleted: raises OSError where it cannot be
+    renamed, such as into another file system.
+    """
+    try:
+        if not directory.is_dir() or directory.is_symlink():
+            return None
+    except OSError:
+        return None
+    aside = data_root / ARCHIVE
+    aside.mkdir(mode=0o700, exist_ok=True)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock()))
+    target = aside / f"{name}-{stamp}"
+    number = 1
+    while target.exists():
+        number += 1
+        target = aside / f"{name}-{stamp}-{number}"
+    os.rename(directory, target)
+    sync_directory(aside)
+    return target

@@ -1,0 +1,1 @@
+"""What `sqsuper doctor` looks at. Nothing is changed; nothing but loopback ports is bound."""

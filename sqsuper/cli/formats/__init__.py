@@ -1,0 +1,1 @@
+"""What people have already: files that tell which token reaches whose SQ. Read, never written."""

@@ -1,0 +1,97 @@
+"""Where the admin listener and its token are, read from no more than is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sqsuper.cli.errors import BrokenConfigurationError
+from sqsuper.cli.finding import TOKEN_VARIABLE, Address, access
+
+
+@pytest.fixture
+def file(here: Path) -> Path:
+    return here / "t.yaml"
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        (None, Address("127.0.0.1", 1338)),
+        ("tcp:7000:interface=127.0.0.1", Address("127.0.0.1", 7000)),
+        ("tcp:7000", Address("127.0.0.1", 7000)),
+        ("tcp:7000:interface=0.0.0.0", Address("127.0.0.1", 7000)),
+        ("tcp6:7000", Address("::1", 7000)),
+        ("tcp:7000:interface=\\:\\:1", Address("::1", 7000)),
+        ("tcp:port=7000:interface=10.0.0.1", Address("10.0.0.1", 7000)),
+        ("unix:/run/a.sock:mode=600", Address(path="/run/a.sock")),
+        (
+            "ssl:7000:privateKey=/k.pem:certKey=/c.pem",
+            Address("127.0.0.1", 7000, certificate="/c.pem"),
+        ),
+        ("ssl:7000:privateKey=/k.pem", Address("127.0.0.1", 7000, certificate="/k.pem")),
+    ],
+)
+def test_the_address(listen: str | None, address: Address, file: Path) -> None:
+    file.write_text("tenants: {}" if listen is None else f"admin: {{listen: ['{listen}']}}")
+    assert access(file, {}).address == address
+
+
+def test_relative_paths_are_the_files(file: Path) -> None:
+    file.write_text("admin: {listen: ['unix:run/a.sock']}")
+    assert access(file, {}).address.path == str(file.parent / "run/a.sock")
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.toml"])
+def test_other_formats(name: str, here: Path) -> None:
+    texts = {
+        "t.json": '{"admin": {"listen": ["tcp:7000"]}}',
+        "t.toml": '[admin]\nlisten = ["tcp:7000"]',
+    }
+    (here / name).write_text(texts[name])
+    assert access(here / name, {}).address.port == 7000
+
+
+def test_a_listener_without_a_port_is_passed_over(file: Path) -> None:
+    file.write_text("admin: {listen: ['tcp:0', 'systemd:domain=INET:index=0', 'tcp:7']}")
+    assert access(file, {}).address.port == 7
+    file.write_text("admin: {listen: ['tcp:0']}")
+    with pytest.raises(BrokenConfigurationError, match=r"t\.yaml: admin\.listen"):
+        access(file, {})
+
+
+def test_what_else_is_wrong_in_the_file_does_not_matter(file: Path) -> None:
+    file.write_text("admin: {listen: ['tcp:7']}\ntenants: {BAD: 5}\nnope: 1\n")
+    assert access(file, {}).address.port == 7
+
+
+def test_the_token_is_where_the_configuration_says(file: Path) -> None:
+    file.write_text("tenants: {}")
+    assert access(file, {}).token is None
+    assert "run/admin.token" in access(file, {}).missing
+    (file.parent / "run").mkdir()
+    (file.parent / "run/admin.token").write_text("made\n")
+    assert access(file, {}).token == "made"
+    file.write_text("run_dir: ./r2")
+    (file.parent / "r2").mkdir()
+    (file.parent / "r2/admin.token").write_text("elsewhere")
+    assert access(file, {}).token == "elsewhere"
+    file.write_text("admin: {token_file: own}")
+    (file.parent / "own").write_text("own-token\r\n")
+    assert access(file, {}).token == "own-token"
+    file.write_text("admin: {token: plain-token}")
+    assert access(file, {}).token == "plain-token"
+    assert access(file, {TOKEN_VARIABLE: "from-outside"}).token == "from-outside"
+
+
+def test_a_digest_alone_is_no_token(file: Path) -> None:
+    file.write_text(f"admin: {{token_sha256: '{'0' * 64}'}}")
+    found = access(file, {})
+    assert found.token is None
+    assert TOKEN_VARIABLE in found.missing
+
+
+def test_the_token_is_in_no_repr(file: Path) -> None:
+    file.write_text("admin: {token: plain-token}")
+    assert "plain-token" not in repr(access(file, {}))
