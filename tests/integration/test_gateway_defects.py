@@ -27,7 +27,7 @@ from tests.running import eventually
         (Exchange, "_spool_body"),
         (Exchange, "_pass_on"),
         (Exchange, "answer_received"),
-        (RequestBody, "next"),
+        (RequestBody, "send"),
     ],
     ids=lambda value: str(getattr(value, "__name__", value)),
 )

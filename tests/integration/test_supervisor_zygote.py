@@ -18,6 +18,7 @@ from sqsuper.instances import Upstream
 from sqsuper.supervisor import reaper
 from sqsuper.supervisor.instance import State
 from sqsuper.supervisor.service import Supervisor
+from tests.running import eventually as patiently
 from tests.unit.supervisor import support
 from tests.unit.supervisor.support import (
     alive,
@@ -69,8 +70,14 @@ def comm(pid: int) -> str:
 
 def zygote() -> int | None:
     """The pid of the one zygote that is a child of ours."""
-    found = [pid for pid in children() if comm(pid) == "sqsuper-zygote" and alive(pid)]
-    assert len(found) <= 1
+    found: list[int] = []
+
+    def at_most_one() -> bool:
+        # What one that was killed has just forked bears its name for a moment.
+        found[:] = [pid for pid in children() if comm(pid) == "sqsuper-zygote" and alive(pid)]
+        return len(found) <= 1
+
+    patiently(at_most_one, "one zygote")
     return found[0] if found else None
 
 
