@@ -18,7 +18,8 @@ import pytest
 from sqsuper.config.model import GIB, MIB, Health, Launcher, Limits, Restart, Start
 from sqsuper.instances import Unavailable
 from sqsuper.supervisor.errors import RunDirInUseError, SocketPathError, UnsafeDirectoryError
-from sqsuper.supervisor.instance import State
+from sqsuper.supervisor.instance import Change, State
+from sqsuper.supervisor.lifecycle import Lifecycle
 from tests.running import free_port
 from tests.unit.supervisor.support import (
     ask,
@@ -308,18 +309,21 @@ async def test_many_start_and_stop_together(short_dir: Path, paths: tuple[str, .
     async with running(wanted, engine_paths=paths) as supervisor:
         busiest = 0
 
-        def all_healthy() -> bool:
-            nonlocal busiest
-            states = [supervisor.state(one.name) for one in tenants]
-            spawned = [
-                one
-                for one, state in zip(tenants, states, strict=True)
-                if state is State.STARTING and supervisor.pid(one.name) is not None
-            ]
-            busiest = max(busiest, len(spawned))
-            return set(states) == {State.HEALTHY}
+        class Watching:
+            def became(self, life: Lifecycle, change: Change) -> None:
+                nonlocal busiest
+                starting = {
+                    one.name
+                    for one in tenants
+                    if supervisor.state(one.name) is State.STARTING
+                    and supervisor.pid(one.name) is not None
+                }
+                if change.after is State.HEALTHY:  # until just now
+                    starting.add(life.tenant.name)
+                busiest = max(busiest, len(starting))
 
-        await eventually(all_healthy)
+        supervisor.fleet.observers.append(Watching())
+        await eventually(lambda: {supervisor.state(one.name) for one in tenants} == {State.HEALTHY})
         assert 1 <= busiest <= 3
 
 
