@@ -127,15 +127,6 @@ def _answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def free_ports(count: int) -> list[int]:
-    """Return so many loopback ports on which nobody listens now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 def ask_all(port: int, tenants: Sequence[str]) -> float:
     """Ask for all at once, each on its own connection; return seconds until all have answered.
 

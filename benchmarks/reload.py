@@ -15,9 +15,9 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.fleets import QUESTION
 from tests.running import Running, eventually, free_port, start
 
-QUESTION = b"GET /api/v2/version HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n"
 PAUSE = 0.001
 
 

@@ -80,7 +80,7 @@ def _beside(bench: Bench, count: int) -> list[Row]:
     for engine in ("sq", "ours"):
         with contextlib.ExitStack() as stack:
             begun = time.perf_counter()
-            service = fleets.supervisord(bench.place(), fleets.free_ports(count), engine)
+            service = fleets.supervisord(bench.place(), [free_port() for _ in range(count)], engine)
             peer = bench.begin(stack, f"supervisord with {engine}", service)
             if peer is None:
                 continue

@@ -15,7 +15,7 @@ from benchmarks import fleets
 from benchmarks.bench import Bench
 from benchmarks.figures import under
 from benchmarks.report import Row, judged, shown
-from tests.running import eventually, listens
+from tests.running import eventually, free_port, listens
 
 TENANTS = 10
 BACKOFF = 0.01
@@ -50,7 +50,7 @@ def _gone(victim: psutil.Process) -> bool:
 def _beside(bench: Bench) -> list[Row]:
     took = []
     with contextlib.ExitStack() as stack:
-        ports = fleets.free_ports(TENANTS)
+        ports = [free_port() for _ in range(TENANTS)]
         service = fleets.supervisord(bench.place(), ports, "ours")
         peer = bench.begin(stack, "supervisord", service)
         if peer is None:

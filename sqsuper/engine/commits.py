@@ -154,8 +154,10 @@ class Commits:
 
     def _inline_group(self) -> None:
         group = self._seal()
-        if group is None:
-            return
+        if group is not None:
+            self._write_now(group)
+
+    def _write_now(self, group: Group) -> None:
         error: BaseException | None = None
         try:
             self._write(group)
@@ -229,12 +231,7 @@ class Commits:
             raise
         self._fly(group)
         if self.inline:
-            error: BaseException | None = None
-            try:
-                self._write(group)
-            except Exception as failure:
-                error = failure
-            self._written(error)
+            self._write_now(group)
         else:
             self._worker.submit(lambda: self._write(group), self._written)
 

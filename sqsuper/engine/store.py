@@ -103,14 +103,9 @@ class Store:
         self._recovered.check(place)
         phext = self.residents.at(place)
         if phext is None:
-            if place in self._loading or self._is_crowded():
+            if self._is_crowded():
                 raise Unloaded(name, place)
-            size = self._directory.size(place)
-            if size is not None and size > AT_ONCE_BYTES:
-                raise Unloaded(name, place)
-            file, identity = fetch(self._directory, name, place)
-            document = Document(b"" if file is None else file.data)
-            phext = self._made(name, place, file, identity, document)
+            phext = self._read(name, place)
             if not phext.exists:
                 # Not kept: reading what does not exist costs nothing.
                 return phext
@@ -122,7 +117,12 @@ class Store:
         phext = self.residents.at(place)
         if phext is not None:
             return phext
-        name = _name_of(place)
+        phext = self._read(_name_of(place), place)
+        self._add(phext)
+        return phext
+
+    def _read(self, name: str, place: bytes) -> Phext:
+        """Return a phext as its file and the journal have it. Raises Unloaded for a large one."""
         if place in self._loading:
             raise Unloaded(name, place)
         size = self._directory.size(place)
@@ -130,9 +130,7 @@ class Store:
             raise Unloaded(name, place)
         file, identity = fetch(self._directory, name, place)
         document = Document(b"" if file is None else file.data)
-        phext = self._made(name, place, file, identity, document)
-        self._add(phext)
-        return phext
+        return self._made(name, place, file, identity, document)
 
     def loading(self, missing: Unloaded) -> Job[None]:
         """Load a phext, or wait until it is. It may be dropped again at the next pause."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sqsuper.gateway.der import items
+
 _OID, _OCTETS, _SEQUENCE = 0x06, 0x04, 0x30
 _EXTENSIONS = 0xA3  # [3] of the certificate
 _DNS_NAME = 0x82  # [2] of a GeneralName
@@ -19,9 +21,9 @@ def names_of(certificate: bytes) -> tuple[str, ...]:
     no certificate.
     """
     try:
-        ((_, signed),) = _items(certificate)
-        (_, body), *_ = _items(signed)
-        parts = list(_items(body))
+        ((_, signed),) = items(certificate)
+        (_, body), *_ = items(signed)
+        parts = list(items(body))
         names = [name for value in _alternatives(parts) for name in _dns_names(value)]
         if not names:
             subject = [value for tag, value in parts if tag == _SEQUENCE][_SUBJECT]
@@ -31,42 +33,26 @@ def names_of(certificate: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.decode("latin-1").lower() for name in names))
 
 
-def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give (tag, content) of each element in `data`."""
-    at = 0
-    while at < len(data):
-        tag, length = data[at], data[at + 1]
-        at += 2
-        if length & 0x80:
-            count = length & 0x7F
-            length = int.from_bytes(data[at : at + count], "big")
-            at += count
-        if at + length > len(data):
-            raise ValueError("it is cut short")
-        yield tag, data[at : at + length]
-        at += length
-
-
 def _alternatives(parts: list[tuple[int, bytes]]) -> Iterator[bytes]:
     for tag, wrapped in parts:
         if tag != _EXTENSIONS:
             continue
-        ((_, extensions),) = _items(wrapped)
-        for _, extension in _items(extensions):
-            fields = list(_items(extension))
+        ((_, extensions),) = items(wrapped)
+        for _, extension in items(extensions):
+            fields = list(items(extension))
             if fields[0] == (_OID, _SUBJECT_ALT_NAME) and fields[-1][0] == _OCTETS:
                 yield fields[-1][1]
 
 
 def _dns_names(value: bytes) -> list[bytes]:
-    ((_, names),) = _items(value)
-    return [name for tag, name in _items(names) if tag == _DNS_NAME]
+    ((_, names),) = items(value)
+    return [name for tag, name in items(names) if tag == _DNS_NAME]
 
 
 def _common_names(subject: bytes) -> list[bytes]:
     return [
         attribute[1][1]
-        for _, relative in _items(subject)
-        for _, pair in _items(relative)
-        if (attribute := list(_items(pair)))[0] == (_OID, _COMMON_NAME)
+        for _, relative in items(subject)
+        for _, pair in items(relative)
+        if (attribute := list(items(pair)))[0] == (_OID, _COMMON_NAME)
     ]

@@ -55,20 +55,26 @@ def our_requests(data: bytes) -> Reading:
     return Reading(messages, outcome.refusal is None)
 
 
+def _next_of(connection: h11.Connection) -> Any:
+    """Return h11's next event, or whether it waits for more bytes when there is none."""
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        return False
+    if event is h11.NEED_DATA:
+        return True
+    return False if event is h11.PAUSED else event
+
+
 def requests_by_h11(data: bytes) -> Reading:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     if data:  # no bytes would mean the end of the connection
         connection.receive_data(data)
     messages: list[Message] = []
     while True:
-        try:
-            event = connection.next_event()
-        except h11.RemoteProtocolError:
-            return Reading(messages, more=False)
-        if event is h11.NEED_DATA:
-            return Reading(messages, more=True)
-        if event is h11.PAUSED:
-            return Reading(messages, more=False)
+        event = _next_of(connection)
+        if isinstance(event, bool):
+            return Reading(messages, more=event)
         if isinstance(event, h11.Request):
             messages.append(Message((event.method, event.target)))
         elif isinstance(event, h11.Data):
@@ -177,14 +183,9 @@ def answers_by_h11(data: bytes) -> Reading:
         connection.receive_data(data)
     messages: list[Message] = []
     while True:
-        try:
-            event = connection.next_event()
-        except h11.RemoteProtocolError:
-            return Reading(messages, more=False)
-        if event is h11.NEED_DATA:
-            return Reading(messages, more=True)
-        if event is h11.PAUSED:
-            return Reading(messages, more=False)
+        event = _next_of(connection)
+        if isinstance(event, bool):
+            return Reading(messages, more=event)
         if isinstance(event, h11.InformationalResponse):
             messages.append(Message((b"%d" % event.status_code,), whole=True))
         elif isinstance(event, h11.Response):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from datetime import datetime, timezone
 
+from sqsuper.gateway.der import items
+
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0x17, 0x18
 # Of the signed part's sequences: after the algorithm and the issuer.
@@ -20,9 +22,11 @@ def ends_of(pem: bytes) -> datetime:
         raise ValueError("there is no certificate (PEM) in it")
     der = ssl.PEM_cert_to_DER_cert(text[start : end + len(_END)])
     try:
-        signed = _items(_items(der)[0][1])[0][1]
-        validity = [value for tag, value in _items(signed) if tag == _SEQUENCE][_VALIDITY]
-        tag, ends = _items(validity)[1]
+        whole = list(items(der))
+        parts = list(items(whole[0][1]))
+        signed = items(parts[0][1])
+        validity = [value for tag, value in signed if tag == _SEQUENCE][_VALIDITY]
+        tag, ends = list(items(validity))[1]
         return _moment(tag, ends.decode("ascii"))
     except (IndexError, UnicodeDecodeError):
         raise ValueError("its certificate is cut short") from None
@@ -35,21 +39,3 @@ def _moment(tag: int, text: str) -> datetime:
     elif tag != _GENERALIZED_TIME:
         raise ValueError("its certificate has no time of its end")
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)
-
-
-def _items(data: bytes) -> list[tuple[int, bytes]]:
-    """Return (tag, content) of each element in `data`."""
-    found = []
-    at = 0
-    while at < len(data):
-        tag, length = data[at], data[at + 1]
-        at += 2
-        if length & 0x80:
-            count = length & 0x7F
-            length = int.from_bytes(data[at : at + count], "big")
-            at += count
-        if at + length > len(data):
-            raise IndexError
-        found.append((tag, data[at : at + length]))
-        at += length
-    return found
