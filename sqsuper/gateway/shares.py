@@ -53,12 +53,13 @@ class Shares:
         self._equal = max(1, total // max(1, workers))
         self._shares: dict[int, _Share] = {}
         self._turn = 0
+        self._left_behind = 0
         self.contended = False
 
     @property
     def held(self) -> int:
         """How many slots may be in use at most, in sum."""
-        return sum(share.held for share in self._shares.values())
+        return self._left_behind + sum(share.held for share in self._shares.values())
 
     def report(
         self, worker: int, serial: int, *, cap: int, demand: int, waiting: int
@@ -76,10 +77,19 @@ class Shares:
         share.waiting = waiting
         return self._balance(worker)
 
-    def gone(self, worker: int) -> list[Order]:
-        """Take back what a worker had that has ended."""
-        if self._shares.pop(worker, None) is None:
-            return []
+    def leave_behind(self, worker: int) -> int:
+        """Forget a worker that has ended; return how many slots its requests may still have.
+
+        They are nobody's until they are `found`.
+        """
+        share = self._shares.pop(worker, None)
+        left = 0 if share is None else share.held
+        self._left_behind += left
+        return left
+
+    def found(self, slots: int) -> list[Order]:
+        """Divide anew what `leave_behind` returned: the requests that had it are over."""
+        self._left_behind -= slots
         return self._balance(None)
 
     def resize(self, total: int, queue: int, workers: int) -> list[Order]:

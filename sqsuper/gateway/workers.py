@@ -21,6 +21,7 @@ from sqsuper.config.diff import listeners
 from sqsuper.config.model import Config, Tenant
 from sqsuper.gateway.board import MAX_RATES, Board
 from sqsuper.gateway.channel import Handler
+from sqsuper.gateway.division import Division
 from sqsuper.gateway.doors import Door, Doors, Moving
 from sqsuper.gateway.messages import (
     encode_gateway,
@@ -31,7 +32,7 @@ from sqsuper.gateway.messages import (
 )
 from sqsuper.gateway.respawn import Respawn
 from sqsuper.gateway.shared_ports import SharedPort, SharedPorts, worker_endpoints
-from sqsuper.gateway.shares import Order, Shares
+from sqsuper.gateway.shares import Order
 from sqsuper.gateway.tls_listening import check_certificate
 from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.gateway.worker_process import WorkerProcess
@@ -51,8 +52,6 @@ GO_OVER_PATIENCE = 2.0
 # A worker that does not answer so many times in a row hangs: it is killed, and replaced.
 PING_INTERVAL = 2.0
 MISSED_PINGS = 5
-# What cannot be divided equally goes to the next worker.
-ROTATE_INTERVAL = 0.05
 
 log = Logger()
 
@@ -104,10 +103,8 @@ class WorkersService(Service):
         self._respawns = {number: Respawn() for number in range(self._count)}
         self._respawn_calls: dict[int, Any] = {}
         self._waits: dict[int, dict[int, Wait]] = {n: {} for n in range(self._count)}
-        self._shares: dict[str, Shares] = {}
-        self._contended: set[str] = set()
+        self._division = Division(self._tenants, self._count, self._say_order, reactor.callLater)
         self._rates: dict[str, int] = {}
-        self._rotate_call: Any = None
         self._ping_interval = ping_interval
         self._ping_call: Any = None
         self._patience: dict[int, Any] = {}
@@ -166,7 +163,7 @@ class WorkersService(Service):
             await all_gone
             _cancel(kill)
         await self._doors.close()
-        _cancel(self._rotate_call)
+        self._division.close()
         _cancel(self._ping_call)
         if self._board is not None:
             self._board.close()
@@ -257,12 +254,7 @@ class WorkersService(Service):
             self._tenants.pop(name, None)
         for tenant in changed:
             self._tenants[tenant.name] = tenant
-            shares = self._shares.get(tenant.name)
-            if shares is not None:
-                settings = tenant.settings
-                self._order(
-                    tenant.name, shares.resize(settings.max_inflight, settings.queue, self._count)
-                )
+            self._division.resize(tenant)
         self._number_rates(changed)
         self._version += 1
 
@@ -356,7 +348,7 @@ class WorkersService(Service):
             "unwait": lambda wait: self._unwait(number, wait),
             "refused": lambda tenant, epoch: self._tell(self._instances.refused, tenant, epoch),
             "used": lambda tenant, epoch: self._tell(self._instances.used, tenant, epoch),
-            "slots": lambda tenant, serial, cap, demand, waiting: self._slots(
+            "slots": lambda tenant, serial, cap, demand, waiting: self._division.report(
                 number, tenant, serial, cap=cap, demand=demand, waiting=waiting
             ),
             "wrong": lambda addresses: self._others(number, "wrong", addresses),
@@ -409,8 +401,7 @@ class WorkersService(Service):
         self._waits[number].clear()
         if self._board is not None:
             self._board.clear(number)
-        for tenant, shares in self._shares.items():
-            self._order(tenant, shares.gone(number))
+        self._division.gone(number)
         for asked in list(self._quiet):
             self._is_quiet(number, asked)
         if self._stopping:
@@ -479,39 +470,10 @@ class WorkersService(Service):
                 del self._quiet[number]
                 done.callback(None)
 
-    # Slots
-
-    def _slots(
-        self, worker: int, tenant: str, serial: int, *, cap: int, demand: int, waiting: int
-    ) -> None:
-        shares = self._shares.get(tenant)
-        if shares is None:
-            if tenant not in self._tenants:
-                return
-            settings = self._tenants[tenant].settings
-            shares = Shares(settings.max_inflight, settings.queue, self._count)
-            self._shares[tenant] = shares
-        orders = shares.report(worker, serial, cap=cap, demand=demand, waiting=waiting)
-        self._order(tenant, orders)
-
-    def _order(self, tenant: str, orders: Iterable[Order]) -> None:
-        for order in orders:
-            process = self._processes.get(order.worker)
-            if process is not None:
-                process.say(
-                    "order", tenant, order.serial, order.slots, order.queue, order.contended
-                )
-        if self._shares[tenant].contended:
-            self._contended.add(tenant)
-            if self._rotate_call is None and not self._stopping:
-                self._rotate_call = self._reactor.callLater(ROTATE_INTERVAL, self._rotate)
-        else:
-            self._contended.discard(tenant)
-
-    def _rotate(self) -> None:
-        self._rotate_call = None
-        for tenant in list(self._contended):
-            self._order(tenant, self._shares[tenant].rotate())
+    def _say_order(self, tenant: str, order: Order) -> None:
+        process = self._processes.get(order.worker)
+        if process is not None:
+            process.say("order", tenant, order.serial, order.slots, order.queue, order.contended)
 
     def _number_rates(self, tenants: Iterable[Tenant]) -> None:
         """Give each tenant with a rate its bucket on the board, for good."""

@@ -87,8 +87,19 @@ class TestShares:
         shares = Shares(4, 128, workers=2)
         shares.report(0, 0, cap=0, demand=4, waiting=0)
         shares.report(1, 0, cap=0, demand=4, waiting=4)
-        assert slots(shares.gone(0)) == {1: 4}
-        assert shares.gone(0) == []
+        assert slots(shares.found(shares.leave_behind(0))) == {1: 4}
+        assert shares.leave_behind(0) == 0
+
+    def test_what_a_worker_leaves_behind_is_nobodys_until_it_is_found(self) -> None:
+        shares = Shares(8, 128, workers=2)
+        shares.report(0, 0, cap=0, demand=6, waiting=0)
+        left = shares.leave_behind(0)
+        assert (left, shares.held) == (6, 6)
+        # Its successor has the same number, and the requests of the one before still run.
+        assert slots(shares.report(0, 0, cap=0, demand=8, waiting=8)) == {0: 2}
+        assert shares.held == 8
+        assert slots(shares.found(left)) == {0: 8}
+        assert shares.held == 8
 
     def test_who_else_waits_takes_from_the_places(self) -> None:
         shares = Shares(1, 4, workers=2)
@@ -352,7 +363,7 @@ def test_the_slots_of_a_worker_that_died_move_within_100_ms() -> None:
         other.arrive()
     fleet.settle()
     assert (dead.inflight, other.inflight) == (8, 0)
-    fleet.order(fleet.shares.gone(0))
+    fleet.order(fleet.shares.found(fleet.shares.leave_behind(0)))
     for _ in range(10):
         fleet.step()
     assert other.inflight == 8
