@@ -213,6 +213,22 @@ class RecordingUpstream:
         peer.close()
 
 
+class _Nobody:
+    """The `WireUser` of a wire that was discarded."""
+
+    def received(self, data: bytes) -> None:
+        pass
+
+    def drained(self) -> None:
+        pass
+
+    def ended(self) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+
 @attrs.define(eq=False)
 class FakeWire:
     """A `Wire` without a socket: a test plays the peer and the kernel.
@@ -267,6 +283,10 @@ class FakeWire:
     def close(self) -> None:
         if self.state != "aborted":
             self.state = "closed"
+
+    def discard(self) -> None:
+        self.user = _Nobody()
+        self.close()
 
     def abort(self) -> None:
         self.state = "aborted"
@@ -325,10 +345,10 @@ class Attempt:
     failed: Callable[[bool], None]
     open: bool = True
 
-    def succeed(self) -> FakeWire:
+    def succeed(self, stuck: bool = False) -> FakeWire:
         """Let it come about; return its wire."""
         self.open = False
-        wire = FakeWire()
+        wire = FakeWire(stuck=stuck)
         wire.user = self.connected(wire)
         return wire
 
@@ -337,12 +357,23 @@ class Attempt:
         self.open = False
         self.failed(busy)
 
+    def cancel(self) -> None:
+        """Give it up."""
+        self.open = False
+
 
 @attrs.define(eq=False)
 class FakeConnector:
-    """A `Connector` whose attempts a test decides."""
+    """A `Connector` whose attempts a test decides.
+
+    `at_once`: they come about at once, as on loopback, and `wires` has their ends (`stuck`, if
+    that is set).
+    """
 
     attempts: list[Attempt] = attrs.field(factory=list)
+    at_once: bool = False
+    stuck: bool = False
+    wires: list[FakeWire] = attrs.field(factory=list)
 
     def connect(
         self,
@@ -351,12 +382,20 @@ class FakeConnector:
         failed: Callable[[bool], None],
     ) -> Callable[[], None]:
         attempt = Attempt(upstream, connected, failed)
+        if self.at_once:
+            wire = attempt.succeed(self.stuck)
+            self.wires.append(wire)
+            return attempt.cancel
         self.attempts.append(attempt)
+        return attempt.cancel
 
-        def cancel() -> None:
-            attempt.open = False
-
-        return cancel
+    def send_at_once(self, upstream: Upstream, data: bytes, user: WireUser) -> FakeWire | None:
+        if not self.at_once:
+            return None
+        wire = FakeWire(user, stuck=self.stuck)
+        wire.send(data)
+        self.wires.append(wire)
+        return wire
 
     def undecided(self) -> list[Attempt]:
         """Return the attempts that are neither over nor cancelled."""

@@ -8,7 +8,6 @@ which `clear` empties.
 
 from __future__ import annotations
 
-import fcntl
 import math
 import mmap
 import os
@@ -20,6 +19,11 @@ from zlib import crc32
 
 from sqsuper.gateway.limits import Connections, address_key
 from sqsuper.gateway.spool import SpoolError, SpoolRoom
+
+try:
+    import fcntl
+except ImportError:  # where there are no workers
+    fcntl = None  # type: ignore[assignment]
 
 # Addresses are counted by a hash: one counter for those few that share it.
 ADDRESSES = 32_768

@@ -35,9 +35,6 @@ def new_context(files: CertificateFiles, material: Material) -> tuple[ssl.SSLCon
     context.set_alpn_protocols(ALPN)
     context.num_tickets = TICKETS
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # A client that ends without saying so in TLS may still be answered: it is the framing of
-    # HTTP that tells a whole request from a cut one.
-    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     files.load(material, context)
     try:
         return context, _try_out(context)

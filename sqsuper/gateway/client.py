@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 from twisted.logger import Logger
 
+from sqsuper.gateway.accesslog import CLIENT_GONE
 from sqsuper.gateway.admission import OwnAnswer, admit, failed
 from sqsuper.gateway.exchange import Exchange
 from sqsuper.gateway.exchange_states import State
@@ -19,6 +20,7 @@ from sqsuper.gateway.noting import note_own, note_relayed
 from sqsuper.gateway.plain import PlainExchange, begin_plain
 from sqsuper.gateway.rewrite import REQUEST_ID
 from sqsuper.gateway.spool import Spool
+from sqsuper.gateway.statistics import code_of, count, count_latency
 from sqsuper.gateway.wire import Wire
 from sqsuper.http1 import answers, credentials
 from sqsuper.http1.credentials import Grant
@@ -58,6 +60,7 @@ class ClientConnection:
         "_linger_until",
         "_paused",
         "_phase",
+        "_read",
         "_reader",
         "_sent",
         "_served",
@@ -84,6 +87,7 @@ class ClientConnection:
         self._exchange: Exchange | PlainExchange | None = None
         self._grant: Grant | None = None
         self._phase = _OPEN
+        self._read = 0
         self._served = False
         self._since = front.seconds()
         self._congested = False
@@ -114,6 +118,7 @@ class ClientConnection:
                     self._exchange = plain
                     return
         self._reader.buffer += data
+        self._read += len(data)
         exchange = self._under_way()
         if exchange is not None:
             exchange.body_received(len(data))
@@ -207,18 +212,21 @@ class ClientConnection:
 
     def finished(self, keep: bool) -> None:
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
+        if type(exchange) is Exchange:
             self._note(exchange)
         self._after_answer(keep and not self.closing())
         self._proceed()
 
-    def answered(self, plain: PlainExchange) -> None:
+    def answered(self, plain: PlainExchange) -> float:
         # Nothing has come since the request: `received` would have made it a general one.
         self._exchange = None
-        if self._front.access is not None:
-            self._note(plain)
-        self._since = self._front.seconds()
+        front = self._front
+        now = front.seconds()
+        if front.access is not None:
+            note_relayed(front.access, self.peer, plain, since=self._since, now=now, cut=False)
+        self._since = now
         self._served = True
+        return now
 
     def goes_on(self, exchange: Exchange, grant: Grant) -> None:
         self._exchange = exchange
@@ -265,6 +273,25 @@ class ClientConnection:
         """Close unless a request is being read or served, or it was opened or used since."""
         idle = self._exchange is None and not self._reader.started
         if idle and self._phase is _OPEN and self._since <= before:
+            self.close()
+
+    def overstayed(self) -> None:
+        """Answer what is under way, since the gateway ends; then close."""
+        exchange = self._under_way()
+        if exchange is not None:
+            exchange.overstayed()
+        elif self._reader.started and self._may_read():
+            reason = "the gateway is stopping"
+            error = FramingError(503, "draining", reason, [b"Retry-After: 1\r\n"])
+            self._refuse(error, self._reader.method(), self._reader.target())
+        elif self._phase is _OPEN and not self._congested:
+            self.close()
+
+    def give_up(self) -> None:
+        """Wait for the client no longer; a reset tells it of what it will not get any more."""
+        if self.wire.pending:
+            self.abort()
+        else:
             self.close()
 
     def leave(self) -> None:
@@ -455,14 +482,24 @@ class ClientConnection:
         self.wire.finish()
         self.resume()
 
-    # The access log
+    # The access log, and statistics
 
-    def _note(self, exchange: Exchange | PlainExchange, cut: bool = False) -> None:
-        """Log an instance's answer, or what became of the request without one."""
-        access = self._front.access
+    def _note(self, exchange: Exchange, cut: bool = False) -> None:
+        """Log and count an instance's answer, or what became of the request without one."""
+        access, now, since = self._front.access, self._front.seconds(), self._since
         if access is not None:
-            now = self._front.seconds()
-            note_relayed(access, self.peer, exchange, since=self._since, now=now, cut=cut)
+            note_relayed(access, self.peer, exchange, since=since, now=now, cut=cut)
+        status = exchange.status or CLIENT_GONE
+        counts, method = exchange.counts, exchange.head.method
+        count(counts, method, status, received=self._size(), sent=exchange.sent, now=now)
+        if not cut:
+            count_latency(counts, now - since)
+
+    def _size(self) -> int:
+        """Return how much was read of the request that is over; what is left is the next one's."""
+        left = len(self.buffer)
+        taken, self._read = self._read - left, left
+        return taken
 
     def _note_own(
         self,
@@ -474,11 +511,22 @@ class ClientConnection:
         method: bytes = b"",
         target: bytes = b"",
     ) -> None:
-        """Log an answer of our own; `method` and `target` count where there is no whole head."""
-        access = self._front.access
+        """Log and count an answer of our own.
+
+        `method` and `target` say what there is of a head that is not whole, or not right.
+        """
+        front = self._front
+        access, now, since = front.access, front.seconds(), self._since
+        counts = front.counts.of(tenant) if exchange is None else exchange.counts
+        status, code = int(answer[9:12]), code_of(answer)
+        if code is not None and status not in (502, 504):
+            front.counts.reject(code)
+        known = None if head is None else head.method
+        count(counts, known, status, received=self._size(), sent=len(answer), now=now)
+        if exchange is not None:
+            count_latency(counts, now - since)
         if access is None:
             return
-        now, since = self._front.seconds(), self._since
         if head is None:
             access.refused(self.peer, method, target, answer, seconds=now - since)
         else:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import resource
 import signal
 import sys
+
+try:
+    import resource
+except ImportError:  # where there are no workers
+    resource = None  # type: ignore[assignment]
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38

@@ -14,6 +14,11 @@ from sqsuper.sockets.loop import Timer
 
 CONNECT_TIMEOUT = 10.0
 
+# Enums' members are slow to compare and to convert.
+_UNIX = int(getattr(socket, "AF_UNIX", -1))
+_INET, _INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+_STREAM = int(socket.SOCK_STREAM) | int(getattr(socket, "SOCK_NONBLOCK", 0))
+
 # A full backlog, or too few descriptors, ports or memory: all of them pass.
 _TRY_AGAIN = frozenset(
     {
@@ -41,19 +46,14 @@ class NestedConnector:
         failed: Callable[[bool], None],
     ) -> Callable[[], None]:
         """See `Connector.connect`."""
-        address: str | tuple[str, int]
-        if upstream.path is not None:
-            family, address = socket.AF_UNIX, upstream.path
-        else:
-            family = socket.AF_INET6 if ":" in upstream.host else socket.AF_INET
-            address = (upstream.host, upstream.port)
+        family, address = _address(upstream)
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = socket.socket(family, _STREAM)
         except OSError as error:
             failed(error.errno in _TRY_AGAIN)
             return _nothing
         try:
-            if family != socket.AF_UNIX:
+            if family != _UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex(address)
             if code == errno.EINPROGRESS:
@@ -70,6 +70,36 @@ class NestedConnector:
             sock.close()
             failed(code in _TRY_AGAIN)
         return _nothing
+
+    def send_at_once(self, upstream: Upstream, data: bytes, user: WireUser) -> Wire | None:
+        """See `Connector.send_at_once`."""
+        family, address = _address(upstream)
+        try:
+            # What `socket.socket` is made of: that one makes enums of its numbers.
+            sock = socket.SocketType(family, _STREAM)
+        except OSError:
+            return None
+        try:
+            if family != _UNIX:
+                # The last step of the handshake goes with the request, in one packet.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            # On loopback the handshake is over when this returns, with EINPROGRESS though; where
+            # it is not, or was refused, sending says so.
+            sock.connect_ex(address)
+            sent = sock.send(data)
+        except OSError:
+            sock.close()
+            return None
+        wire = NestedWire(self._nest, sock, READ_MORE_BYTES)
+        wire.has_sent(data, sent, terse=family != _UNIX)
+        wire.begin(user)
+        return wire
+
+
+def _address(upstream: Upstream) -> tuple[int, str | tuple[str, int]]:
+    if upstream.path is not None:
+        return _UNIX, upstream.path
+    return (_INET6 if ":" in upstream.host else _INET), (upstream.host, upstream.port)
 
 
 def _begin(nest: Nest, sock: socket.socket, connected: Callable[[Wire], WireUser]) -> None:

@@ -26,6 +26,7 @@ from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.memo import AdmittedHead
 from sqsuper.gateway.retries import Retries
 from sqsuper.gateway.spool import Spool, SpoolError
+from sqsuper.gateway.statistics import UPSTREAM_ERRORS, Row
 from sqsuper.gateway.upstream import Pool, UpstreamConnection
 from sqsuper.http1 import answers
 from sqsuper.http1.errors import FramingError
@@ -112,6 +113,11 @@ class Exchange:
     @property
     def tenant(self) -> str:
         return self._pool.tenant
+
+    @property
+    def counts(self) -> Row:
+        """Where the tenant's requests are counted."""
+        return self._pool.counts
 
     @property
     def status(self) -> int:
@@ -255,14 +261,25 @@ class Exchange:
         if self.state is not _DONE:
             self._release(asked=self.state is _AWAITING)
 
+    def overstayed(self) -> None:
+        """End, since the gateway does: with an answer, or by cutting the one that has begun."""
+        if self.state is _RELAYING:
+            self._release()
+            self._client.abort()
+        elif self.state in (_SENDING, _AWAITING):
+            reason = "the service stopped before the tenant's instance had answered"
+            failure = Failure(502, "draining", reason, executed_unknown=True)
+            self._fail(failure, asked=self.state is _AWAITING)
+        elif self.state is not _DONE:
+            self._fail(Failure(503, "draining", "the gateway is stopping", retry_after=1))
+
     def sweep(self, now: float) -> None:
         """Look at the deadlines."""
         if self._body.overdue(now):
             self._refuse(FramingError(408, "body_timeout", "the request's body came too slowly"))
         elif self._deadline is not None and now > self._deadline:
             if self.state is _RELAYING:
-                self._release()
-                self._client.abort()
+                self._cut_answer()
             else:
                 limit = self._client.timing.upstream_timeout
                 reason = f"the tenant's instance did not answer within {limit:g} s"
@@ -383,12 +400,18 @@ class Exchange:
 
     def _bad_answer(self, reason: str) -> None:
         if self.state is _RELAYING:
-            self._release()
-            self._client.abort()
+            self._cut_answer()
         else:
             self._fail(Failure(502, "upstream_failed", reason, executed_unknown=True))
 
+    def _cut_answer(self) -> None:
+        self.counts[UPSTREAM_ERRORS] += 1
+        self._release()
+        self._client.abort()
+
     def _fail(self, failure: Failure, asked: bool = False) -> None:
+        if failure.status != 503:
+            self.counts[UPSTREAM_ERRORS] += 1
         self._release(asked)
         self._client.fail(self, failure)
 

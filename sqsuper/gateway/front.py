@@ -10,6 +10,7 @@ from sqsuper.gateway.admission import Gate
 from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.spool import Spool
+from sqsuper.gateway.statistics import Counts
 from sqsuper.gateway.upstream import Pool
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Front(Gate, Protocol):
 
     timing: Limits
     access: AccessLog | None
+    counts: Counts
 
     def seconds(self) -> float: ...
     def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]: ...

@@ -2,7 +2,8 @@
 
 A handshake is the one thing in a gateway that costs much of the processor: clients wait for
 each step of it in one line, so that those which are connected already stay fast in a flood:
-every turn of the loop serves them first.
+every turn of the loop serves them first, and a turn that had something of theirs is mostly
+followed by the next turn, not by steps.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from sqsuper.gateway.nest import Nest
 # A turn's steps: no more are begun once they took so long, or were so many.
 STEP_SECONDS = 0.0002
 STEPS = 4
+# Turns without steps, one after the other, for what is there of others. No more: the line moves
+# whatever they do.
+PASSES = 2
 MAX_FAREWELLS = 64
 
 log = Logger()
@@ -30,9 +34,6 @@ class Shaking(Protocol):
 
     def step_handshake(self) -> None:
         """Take one step of it."""
-
-    def wait_in_line(self) -> None:
-        """Be told of nothing until that: the step does not come in this turn."""
 
     def abort(self) -> None:
         """End it."""
@@ -45,8 +46,9 @@ class Handshakes:
         self._nest = nest
         self._clock = clock
         self._waiting: deque[Shaking] = deque()
-        self._came: deque[Shaking] = deque()  # in this turn
         self._working = False
+        self._came = 0  # of a turn's events: those that were for this line
+        self._passed = 0
         self._told = sys.unraisablehook
         self.done = 0
         self.failed = 0
@@ -59,20 +61,26 @@ class Handshakes:
 
     def line_up(self, wire: Shaking) -> None:
         """Let `wire` take one step (`step_handshake`) when it is its turn."""
-        self._came.append(wire)
+        self._waiting.append(wire)
+        self._came += 1
         if not self._working:
             self._working = True
             self._nest.between_turns(self._run)
 
-    def _run(self) -> bool:
-        """Take a turn's steps; whether any are left."""
-        waiting, came = self._waiting, self._came
+    def _run(self, events: int) -> bool:
+        """Take the steps that a turn of so many events leaves time for; whether any are left."""
+        others, self._came = events > self._came, 0
+        if others and self._passed < PASSES:
+            self._passed += 1
+            return True
+        self._passed = 0
+        waiting = self._waiting
         until = self._clock() + STEP_SECONDS
         self._told = sys.unraisablehook
         sys.unraisablehook = self._tell
         try:
-            for _ in range(min(STEPS, len(waiting) + len(came))):
-                wire = waiting.popleft() if waiting else came.popleft()
+            for _ in range(min(STEPS, len(waiting))):
+                wire = waiting.popleft()
                 try:
                     wire.step_handshake()
                 except Exception:
@@ -82,10 +90,6 @@ class Handshakes:
                     break
         finally:
             sys.unraisablehook = self._told
-        while came:
-            wire = came.popleft()
-            wire.wait_in_line()
-            waiting.append(wire)
         self._working = bool(waiting)
         return self._working
 

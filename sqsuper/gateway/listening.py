@@ -28,7 +28,7 @@ BACKLOG = 1024
 LOG_INTERVAL = 60.0
 NO_TLS = "TLS needs a loop of our own, over epoll, which is not used here; use tcp:"
 
-UserFor = Callable[[Wire, IAddress | None], WireUser]
+UserFor = Callable[[Wire, "IAddress | None"], WireUser]
 
 log = Logger()
 

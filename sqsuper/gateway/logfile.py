@@ -9,12 +9,20 @@ import threading
 from collections import deque
 from contextlib import suppress
 
+from sqsuper.sockets.capabilities import HERE
+
 STANDARD_OUTPUT = "-"
 # How long after a failed write the next one is tried, in seconds.
 RETRY = 0.5
 # A pipe takes so much without mixing it with what another process writes (Linux's PIPE_BUF;
 # POSIX promises less). Files that are opened to append take any size so.
 PIECE = 4096
+
+
+# Non-blocking, so that a FIFO without a reader is an error here and not a standstill.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK", "O_BINARY"):
+    _FLAGS |= getattr(os, _flag, 0)
 
 
 class LogFile:
@@ -166,10 +174,9 @@ class LogFile:
             # Its own number: Twisted logs what is written to `sys.stdout`.
             return os.dup(1)
         os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-        # Non-blocking, so that a FIFO without a reader is an error here and not a standstill.
-        fd = os.open(self.path, flags | os.O_NONBLOCK, 0o600)
-        os.set_blocking(fd, True)
+        fd = os.open(self.path, _FLAGS, 0o600)
+        if HERE.pipes:
+            os.set_blocking(fd, True)
         return fd
 
     def _use(self, fd: int) -> None:

@@ -83,15 +83,18 @@ class KnownRequests:
 class KnownAnswer:
     """An answer's checked head, and `rewrite.client_lines` of it.
 
-    `kept_length`: of the body, if the instance's connection is kept after it; else None.
+    `length`: of the body; `kept`: whether the instance's connection is, after it.
+    `counted_at`: where such answers are counted (see `statistics`).
     """
 
-    __slots__ = ("head", "kept_length", "lines")
+    __slots__ = ("counted_at", "head", "kept", "length", "lines")
 
     def __init__(self, head: ResponseHead, lines: bytes) -> None:
         self.head = head
         self.lines = lines
-        self.kept_length = head.content_length if head.keep_alive else None
+        self.length = head.content_length
+        self.kept = head.keep_alive
+        self.counted_at = head.status // 100 - 1
 
 
 class KnownAnswers:

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.sockets.loop import Loop, Timer
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ log = Logger()
 
 def possible(reactor: Any) -> bool:
     """Whether there is epoll, and a reactor that takes its descriptor."""
-    return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
+    return HERE.epoll and hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
 
 
 class ReactorLoop(Loop):
@@ -60,8 +61,9 @@ class Nest:
         self._turning = False
         self._closed = False
         self._soon: list[Callable[[], None]] = []
+        self._discarded: list[NestedWire] = []
         self._starved: list[Callable[[], None]] = []
-        self._work: Callable[[], bool] | None = None
+        self._work: Callable[[int], bool] | None = None
         reactor.addReader(self)
 
     def soon(self, call: Callable[[], None]) -> None:
@@ -73,8 +75,20 @@ class Nest:
             self._reactor.callLater(0, self._run_soon)
         self._soon.append(call)
 
-    def between_turns(self, work: Callable[[], bool]) -> None:
-        """Call `work` (one at a time) after each turn until it returns False: no more is left."""
+    def close_soon(self, wire: NestedWire) -> None:
+        """Close a discarded wire when this turn is over.
+
+        What others wait for goes first: closing a connection costs as much as several answers.
+        """
+        if not (self._turning or self._discarded):
+            self._reactor.callLater(0, self._close_discarded)
+        self._discarded.append(wire)
+
+    def between_turns(self, work: Callable[[int], bool]) -> None:
+        """Call `work` (one at a time) after each turn until it returns False: no more is left.
+
+        It is told how many events the turn had.
+        """
         self._work = work
         if not self._turning:
             self._reactor.callLater(0, self.doRead)
@@ -102,9 +116,15 @@ class Nest:
         self._closed = True
         for wire in list(self.wires):
             wire.abort()
+        self._discarded.clear()
         self._run_soon()
         self._reactor.removeReader(self)
         self.loop.close()
+
+    def _close_discarded(self) -> None:
+        wires, self._discarded = self._discarded, []
+        for wire in wires:
+            wire.close_now()
 
     def _run_soon(self) -> None:
         while self._soon:
@@ -129,7 +149,9 @@ class Nest:
             until = self._reactor.seconds() + SLICE_SECONDS
             for _ in range(_TURNS):
                 ready = self.loop.turn(0)
-                if self._work is not None and not self._work():
+                if self._discarded:
+                    self._close_discarded()
+                if self._work is not None and not self._work(ready):
                     self._work = None
                 if self.loop.now >= until or not (ready or self._work is not None):
                     break

@@ -55,12 +55,13 @@ class NestedWire:
         "_reading",
         "_registered",
         "_socket",
+        "_terse",
         "_user",
         "_writing",
         "pending",
     )
 
-    def __init__(self, nest: Nest, sock: socket.socket, most: int = READ_BYTES) -> None:
+    def __init__(self, nest: Nest, sock: socket.SocketType, most: int = READ_BYTES) -> None:
         """Take over `sock`; nothing is read before `begin`, and never more than `most` at once."""
         self.pending = 0
         self._nest = nest
@@ -76,6 +77,7 @@ class NestedWire:
         self._broken = False
         self._read_ended = False
         self._most = most
+        self._terse = False
         self._read_bytes = READ_BYTES
         # What epoll was told. Unregistered: parked until `resume`, or not begun.
         self._registered = False
@@ -87,7 +89,21 @@ class NestedWire:
         """Read, and tell `user` from now on."""
         self._user = user
         if self._fd >= 0:
-            self._register()
+            self._registered = True
+            self._nest.loop.register(self._fd, self, reading=self._reading, writing=self._writing)
+
+    def has_sent(self, data: bytes, count: int, terse: bool) -> None:
+        """Learn that the kernel took `count` bytes of `data` already (before `begin`).
+
+        `terse`: this TCP connection has no NODELAY and holds back its acknowledgements, which
+        suits a request and an answer of one piece each. It ends with whatever else comes.
+        """
+        self._terse = terse
+        if count != len(data):
+            self._out = deque((memoryview(data)[count:],))
+            self.pending = len(data) - count
+            self._writing = True
+            self._end_terse()
 
     # Wire
 
@@ -162,6 +178,14 @@ class NestedWire:
                 self._let_go()
                 self._nest.soon(self._tell_lost)
 
+    def discard(self) -> None:
+        self._user = None
+        if self._out is None and not self._closing:
+            self._closing = True
+            self._nest.close_soon(self)
+        else:
+            self.close()
+
     def abort(self) -> None:
         if self._fd < 0:
             return
@@ -202,6 +226,8 @@ class NestedWire:
                 elif read_bytes != READ_BYTES and len(data) < READ_BYTES:
                     self._read_bytes = READ_BYTES
                 user.received(data)
+                if self._terse and not self._closing:
+                    self._end_terse()
                 return
             self._read_ended = True
             user.ended()
@@ -263,6 +289,14 @@ class NestedWire:
     def _was_reset(self) -> bool:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
+    def _end_terse(self) -> None:
+        """Be as any other connection: a peer without NODELAY waits for what is held back."""
+        if self._terse:
+            self._terse = False
+            with suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     def _arm(self, *, reading: bool, writing: bool) -> None:
         if reading != self._reading or writing != self._writing:
             self._reading = reading
@@ -320,6 +354,14 @@ class NestedWire:
     def _defect(self) -> None:
         log.failure("a connection's user failed")
         self.abort()
+
+    def close_now(self) -> None:
+        """Close what was discarded (for the nest)."""
+        if self._reading:
+            # Else a copy of it could tell nothing but a hang-up, which is never in vain.
+            self._nest.loop.forget(self._fd)
+            self._registered = False
+        self._let_go()
 
     def _let_go(self) -> None:
         # Before it is closed: a copy in a child that was just forked keeps events coming.

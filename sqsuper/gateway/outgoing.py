@@ -14,7 +14,7 @@ else:
     _OUTQ = termios.TIOCOUTQ
 
 
-def in_kernel(sock: socket.socket) -> int:
+def in_kernel(sock: socket.SocketType) -> int:
     """Return how many bytes the kernel took that the peer has not; 0 where nobody can tell.
 
     The kernel wakes a sender only when a good part of its buffer, up to some megabytes, is

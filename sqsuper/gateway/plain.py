@@ -1,15 +1,16 @@
 """The short way of a plain request: recognised at a glance, sent and answered in one piece each.
 
 Most requests are so: the field lines are known (`memo`), the body, if any, came with the head,
-a slot and an idle connection are there. `begin` alone decides that one is, and looks at
-everything first: before it has sent a byte nothing has changed, and the request can still go
-the general way. Once it was sent it stands for an `Exchange` in AWAITING, and is turned into
-one (`general`) by whatever happens but a plain answer.
+a slot is there, and an idle connection or one that comes about at once. `begin_plain` alone
+decides that one is, and looks at everything first: before it has sent a byte nothing has changed,
+and the request can still go the general way. Once it was sent it stands for an `Exchange` in
+AWAITING, and is turned into one (`general`) by whatever happens but a plain answer.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from typing import Protocol
 
 from sqsuper.gateway.admission import barred
@@ -18,6 +19,15 @@ from sqsuper.gateway.exchange_states import State
 from sqsuper.gateway.front import Front
 from sqsuper.gateway.memo import AdmittedHead
 from sqsuper.gateway.rewrite import plain_client_head, plain_upstream_head
+from sqsuper.gateway.statistics import (
+    ACTIVE,
+    BOUNDS,
+    BUCKETS,
+    BYTES_IN,
+    BYTES_OUT,
+    METHOD,
+    SECONDS,
+)
 from sqsuper.gateway.upstream import Pool, UpstreamConnection
 from sqsuper.http1 import grammar
 from sqsuper.http1.credentials import Grant
@@ -32,8 +42,11 @@ _line = re.compile(rb"(GET|POST|DELETE) (/" + grammar.TARGET_CHAR + rb"*) HTTP/1
 class PlainClient(Client, Protocol):
     """What a plain request needs of the connection that it came on."""
 
-    def answered(self, plain: PlainExchange) -> None:
-        """Go on after the whole answer, which was sent, with the next request."""
+    def answered(self, plain: PlainExchange) -> float:
+        """Go on after the whole answer, which was sent, with the next request.
+
+        Return when that was.
+        """
 
     def goes_on(self, exchange: Exchange, grant: Grant) -> None:
         """Learn that the request under way, of that grant, is `exchange` from now on."""
@@ -66,16 +79,22 @@ def begin_plain(  # noqa: PLR0911 - one line a rule
     if grant.tenant in front.rates:
         return None
     pool = front.pool(grant.tenant)
-    connection = pool.at_once()
+    upstream = pool.at_once()
+    if upstream is None:
+        return None
+    request_id = front.new_request_id()
+    key = upstream.key.encode("ascii")
+    request = plain_upstream_head(line[0], known.lines, request_id=request_id, key=key)
+    if known.content_length:
+        request += data[end + 4 :]
+    connection = pool.send_at_once(upstream, request)
     if connection is None:
         return None
     grant.used = now
-    request_id = front.new_request_id()
     plain = PlainExchange(client, pool, connection, known, method, target, request_id, now)
     pool.hold(plain)
+    pool.counts[BYTES_IN] += len(data)
     connection.user = plain
-    head = plain_upstream_head(line[0], known.lines, request_id=request_id, key=connection.key)
-    connection.wire.send(head + data[end + 4 :] if known.content_length else head)
     return plain
 
 
@@ -146,7 +165,7 @@ class PlainExchange:
         client = self._client
         if (
             answer is None
-            or len(data) - end != answer.kept_length
+            or len(data) - end != answer.length
             or connection.wire.pending
             or not self._known.keep_alive
             or client.closing()
@@ -160,9 +179,20 @@ class PlainExchange:
         self.head_size = len(head) + 2
         self.sent = len(out)
         client.send(out)
-        client.answered(self)
-        self._pool.take_back(connection, True)
-        self._pool.leave(self)
+        now = client.answered(self)
+        pool = self._pool
+        # As `statistics.count` does it, without its costs.
+        counts = pool.counts
+        counts[answer.counted_at] += 1
+        if self._method != b"GET":
+            counts[METHOD[self._method]] += 1
+        counts[BYTES_OUT] += len(out)
+        seconds = now - self.sent_at
+        counts[BUCKETS + bisect_left(BOUNDS, seconds)] += 1
+        counts[SECONDS] += seconds
+        counts[ACTIVE] = now
+        pool.take_back(connection, answer.kept, self, now)
+        pool.leave(self)
 
     def upstream_drained(self) -> None:
         self.general().upstream_drained()

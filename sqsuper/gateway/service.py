@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -32,6 +32,7 @@ from sqsuper.gateway.memo import KnownAnswers, KnownRequests
 from sqsuper.gateway.rate import Bucket
 from sqsuper.gateway.routes import Routes
 from sqsuper.gateway.spool import Spool
+from sqsuper.gateway.statistics import Counts, Lag, Ledger, Row, Statistics, Totals
 from sqsuper.gateway.upstream import Pool
 from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.http1 import answers
@@ -43,6 +44,8 @@ from sqsuper.slices import Slices
 SWEEP_INTERVAL = 0.25
 LAST_CALL = 1.0
 """Seconds for which a connection stays open at the stop without a request, to bring one more."""
+PARTING = 0.5
+"""Seconds for the answers that end what is under way when `drain` is over to reach the clients."""
 
 log = Logger()
 
@@ -55,7 +58,8 @@ class GatewayService(Service):
     other gateways (None: there are none).
     `startService` returns a Deferred that fires when every endpoint is bound, and fails with
     the reactor's own error when one cannot be. `stopService` returns one that fires when no
-    connection is left: requests under way are given the longest `drain` of the tenants.
+    connection is left: requests under way are given the longest `drain` of the tenants, and
+    then an answer of ours, unless theirs has begun.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class GatewayService(Service):
         self._wires: Wires | None = None
         self._doors: Doors | None = None
         self._sweeper: Any = None
+        self._parting: Any = None
         self._stopping = False
         self._last_call = 0.0
         self._all_gone: Deferred[None] | None = None
@@ -97,6 +102,10 @@ class GatewayService(Service):
         self._wrong_tokens = WrongTokens(gateway.wrong_tokens_per_minute)
         self.wrong_tokens = 0
         """How many requests came with an unknown token, since the start."""
+        self.counts = Counts()
+        self.lag = Lag()
+        self._ledger = Ledger()
+        self._swept: float | None = None
         self._connections = self._commons.connections(gateway)
         self._lines = LineBudget()
         self._spool_room = self._commons.spool_room(config.run_dir)
@@ -132,7 +141,7 @@ class GatewayService(Service):
         drain = max((t.settings.drain for t in self._tenants.values()), default=0.0)
         self._last_call = min(LAST_CALL, drain)
         self._close_idle()
-        cut = self._reactor.callLater(drain, self._cut_all)
+        cut = self._reactor.callLater(drain, self._end_all)
         if self._clients:
             self._all_gone = Deferred()
             await self._all_gone
@@ -140,8 +149,9 @@ class GatewayService(Service):
             # Of clients that went away: an instance that is ended in a write may lose data.
             for name in list(self._pools):
                 await self.quiet(name)
-        if cut.active():
-            cut.cancel()
+        for call in (cut, self._parting):
+            if call is not None and call.active():
+                call.cancel()
         if self._sweeper is not None and self._sweeper.active():
             self._sweeper.cancel()
         for pool in self._pools.values():
@@ -157,11 +167,22 @@ class GatewayService(Service):
         for client in list(self._clients):
             client.close_if_idle(before)
 
-    def _cut_all(self) -> None:
+    def _end_all(self) -> None:
+        # Of the instances' `stop_grace` this takes a part.
+        grace = min((t.settings.stop_grace for t in self._tenants.values()), default=0.0)
+        self._parting = self._reactor.callLater(min(PARTING, grace / 4), self._give_up_all)
         for client in list(self._clients):
-            client.abort()
+            try:
+                client.overstayed()
+            except Exception:
+                log.failure("the end of a request at the stop")
+                client.abort()
         for pool in self._pools.values():
             pool.close()
+
+    def _give_up_all(self) -> None:
+        for client in list(self._clients):
+            client.give_up()
 
     def _check_gone(self) -> None:
         if self._all_gone is not None and not self._clients:
@@ -180,6 +201,9 @@ class GatewayService(Service):
     def _sweep(self) -> None:
         self._sweeper = self._reactor.callLater(SWEEP_INTERVAL, self._sweep)
         now = self.seconds()
+        if self._swept is not None:
+            self.lag.late(now - self._swept - SWEEP_INTERVAL, now)
+        self._swept = now
         if self._stopping:
             self._close_idle()
         for client in list(self._clients):
@@ -196,6 +220,7 @@ class GatewayService(Service):
 
     def _accept(self, wire: Wire, address: IAddress | None, door: Door) -> WireUser:
         peer = getattr(address, "host", "") or ""
+        self.counts.accepted += 1
         if self._stopping or not self._connections.enter(peer):
             return self._turn_away(wire, peer)
         client = ClientConnection(self, wire, peer, door)
@@ -206,6 +231,7 @@ class GatewayService(Service):
         reason = "the gateway is stopping" if self._stopping else "too many connections"
         code = "draining" if self._stopping else "overloaded"
         answer = answers.error(503, code, reason, fields=(b"Retry-After: 1\r\n",))
+        self.counts.reject(code)
         wire.send(answer)
         if self.access is not None:
             self.access.refused(peer, b"", b"", answer, seconds=0.0)
@@ -304,12 +330,14 @@ class GatewayService(Service):
         """Forget the connections to a tenant's instance when no request is under way."""
         pool = self._pools.get(name)
         if pool is None:
+            self._forget_counts(name)
             return
 
         def quiet() -> None:
             if name not in self._tenants and self._pools.get(name) is pool:
                 del self._pools[name]
                 pool.close()
+                self._forget_counts(name)
 
         pool.when_quiet(quiet)
 
@@ -331,6 +359,45 @@ class GatewayService(Service):
     def all_inflight(self) -> dict[str, int]:
         """Return `inflight` of all tenants that have any."""
         return {name: pool.inflight for name, pool in self._pools.items() if pool.inflight}
+
+    def statistics(self, tenant: str) -> Statistics:
+        """Return what was counted of a tenant since the start; all zero for an unknown one."""
+        row = self.counts.take(tenant, self._ahead())
+        if row is not None:
+            self._ledger.enter(tenant, row)
+        return self._ledger.of(tenant, self.inflight(tenant))
+
+    def totals(self) -> Totals:
+        """Return what was counted in all since the start, and of the gateway itself."""
+        for tenant, row in self.take_counts():
+            self._ledger.enter(tenant, row)
+        self._ledger.enter_gateway(*self.counts.take_gateway())
+        return Totals(
+            all=self._ledger.all(sum(pool.inflight for pool in self._pools.values())),
+            rejected=dict(self._ledger.rejected),
+            accepted=self._ledger.accepted,
+            connections=self.connections,
+            loop_lag=self.lag.worst,
+        )
+
+    @property
+    def connections(self) -> int:
+        """How many clients' connections are open."""
+        return self._connections.total
+
+    def take_counts(self) -> Iterator[tuple[str, Row]]:
+        """Return, by tenant, what was counted since it was last taken, times in Unix seconds.
+
+        For who keeps a ledger in place of this gateway: `statistics` and `totals` take, too.
+        """
+        return self.counts.take_all(self._ahead())
+
+    def _ahead(self) -> float:
+        return self.now() - self.seconds()
+
+    def _forget_counts(self, tenant: str) -> None:
+        self.counts.forget(tenant)
+        self._ledger.forget(tenant)
 
     def token_used(self, digest: bytes) -> float | None:
         """Return when a token was last admitted, in Unix seconds; None: not since the start."""
@@ -404,6 +471,7 @@ class GatewayService(Service):
             later=self.later,
             slots=self._commons.slots(tenant),
             known_answers=self._known_answers,
+            counts=self.counts.of(tenant.name),
         )
 
     def new_spool(self) -> Spool:

@@ -33,7 +33,7 @@ class _Bound(Protocol):
 
 # Binds a plain endpoint string, and makes a wire of each accepted socket.
 Bind = Callable[
-    [str, Callable[[Wire, IAddress | None], WireUser], WireOf],
+    [str, Callable[[Wire, "IAddress | None"], WireUser], WireOf],
     Awaitable[_Bound],
 ]
 

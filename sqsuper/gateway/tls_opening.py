@@ -5,15 +5,15 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
 
 from sqsuper.gateway.handshakes import Handshakes
 from sqsuper.gateway.nest import Nest
-from sqsuper.gateway.nested import NestedWire
+from sqsuper.gateway.nested import HIGH_WATER, NestedWire
 from sqsuper.http1 import answers
 
 _HANDSHAKE = 0x16  # the type of the record that begins a connection
-_PEEK = 5
+# Most of a client's first flight is far smaller; more is read after the next step.
+_FLIGHT_BYTES = 4_096
 _HINT = "this port speaks HTTPS; use https:// instead of http://"
 
 # A wire's states, in their order.
@@ -24,11 +24,28 @@ DEAF = 3  # nothing can be understood or said any more: what comes is thrown awa
 
 
 class OpeningWire(NestedWire):
-    """The part of a wire that lasts until its handshake is over (`OPEN`), or failed."""
+    """The part of a wire that lasts until its handshake is over (`OPEN`), or failed.
 
-    __slots__ = ("_context", "_farewell", "_handshakes", "_lined_up", "_state", "_thrown")
+    TLS is spoken in memory: `_incoming` is what came from the kernel, `_outgoing` what the
+    plain wire below is to send, as any other bytes.
+    """
 
-    _socket: Any  # `ssl.SSLSocket` from the handshake on
+    __slots__ = (
+        "_context",
+        "_early",
+        "_farewell",
+        "_handshakes",
+        "_incoming",
+        "_lined_up",
+        "_outgoing",
+        "_state",
+        "_thrown",
+        "_tls",
+    )
+
+    _tls: ssl.SSLObject  # these two from the first step of the handshake on
+    _outgoing: ssl.MemoryBIO
+    _incoming: ssl.MemoryBIO  # from the first byte on
 
     def __init__(
         self,
@@ -44,6 +61,8 @@ class OpeningWire(NestedWire):
         self._state = FRESH
         # Its next step of the handshake is due.
         self._lined_up = False
+        # What its user sent before the handshake was over.
+        self._early: list[bytes] | None = None
         # Closed by its user already: it only waits for the handshake to be told why.
         self._farewell = False
         self._thrown = 0
@@ -63,71 +82,85 @@ class OpeningWire(NestedWire):
         self._lined_up = False
         if self._fd < 0:
             return
-        reading, writing = True, False
         try:
             if self._state == FRESH:
-                # It closes the descriptor of a client that is gone.
-                self._unregister()
                 # Not before the client has begun: a connection that says nothing costs little.
-                self._socket = self._context().wrap_socket(
-                    self._socket,
-                    server_side=True,
-                    do_handshake_on_connect=False,
-                    suppress_ragged_eofs=False,
+                self._outgoing = ssl.MemoryBIO()
+                self._tls = self._context().wrap_bio(
+                    self._incoming, self._outgoing, server_side=True
                 )
                 self._state = SHAKING
-            self._socket.do_handshake()
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._pass_on()
+            self._arm(reading=True, writing=self._writing)
+        except (OSError, ValueError):
+            self._handshakes.failed += 1
+            # It says why.
+            self._pass_on()
+            self._end()
+        else:
             self._state = OPEN
             self._handshakes.done += 1
-            writing = self._out is not None
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLWantWriteError:
-            reading, writing = False, True
-        except (OSError, ValueError):
-            # ValueError: the other side is gone already.
-            self._handshakes.failed += 1
-            self._end()
-            return
-        self._arm(reading=reading, writing=writing)
-        if not self._registered:
-            self._register()
+            self._pass_on()
+            self._arm(reading=True, writing=self._writing)
+            self._opened()
 
-    def wait_in_line(self) -> None:
-        """Be told of nothing until the next step (for `Handshakes`)."""
-        if self._lined_up and self._fd >= 0:
-            self._unregister()
+    def _opened(self) -> None:
+        """Go on as an open connection."""
+        raise NotImplementedError
 
-    def _line_up(self) -> None:
-        if not self._lined_up:
-            self._lined_up = True
-            self._handshakes.line_up(self)
+    def _pass_on(self) -> bool:
+        """Send what TLS has to say; see `send`."""
+        return NestedWire.send(self, self._outgoing.read()) if self._outgoing.pending else True
+
+    def _send_early(self, data: bytes) -> bool:
+        """Keep what is sent before the handshake is over."""
+        if self._closing or self._farewell or self._broken or self._state == DEAF or not data:
+            return True
+        if self._early is None:
+            self._early = []
+        self._early.append(data)
+        self.pending += len(data)
+        if self.pending > HIGH_WATER:
+            self._owes_drained = True
+            return False
+        return True
 
     def _readable_otherwise(self) -> None:
         if self._state == DEAF:
             self._throw_away()
             return
+        if self._lined_up:
+            # What comes before its turn waits in the kernel.
+            self._arm(reading=False, writing=self._writing)
+            return
+        try:
+            data = self._socket.recv(_FLIGHT_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            if self._state == SHAKING:
+                self._handshakes.failed += 1
+            self._end()
+            return
         if self._state == FRESH:
-            try:
-                first = self._socket.recv(_PEEK, socket.MSG_PEEK)
-            except BlockingIOError:
+            if data[0] != _HANDSHAKE:
+                self._tell_https(data)
                 return
-            except OSError:
-                first = b""
-            if not first:
-                self._end()
-                return
-            if first[0] != _HANDSHAKE:
-                self._tell_https(first)
-                return
-        self._line_up()
+            self._incoming = ssl.MemoryBIO()
+        self._incoming.write(data)
+        self._lined_up = True
+        self._handshakes.line_up(self)
 
     def _tell_https(self, first: bytes) -> None:
         self._handshakes.failed += 1
         if not first[:1].isalpha() and first[:1] not in b"\r\n":
             self._end()
             return
-        method = b"HEAD" if first == b"HEAD " else b""
+        method = b"HEAD" if first.startswith(b"HEAD ") else b""
         try:
             self._socket.send(answers.error(400, "https-port", _HINT, method=method))
         except OSError:
@@ -143,7 +176,7 @@ class OpeningWire(NestedWire):
         """
         self._state = DEAF
         try:
-            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             self._end()
             return
@@ -152,7 +185,7 @@ class OpeningWire(NestedWire):
 
     def _throw_away(self) -> None:
         try:
-            data = socket.socket.recv(self._socket, 65_536)
+            data = self._socket.recv(65_536)
         except BlockingIOError:
             return
         except OSError:

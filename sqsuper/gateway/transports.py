@@ -117,6 +117,10 @@ class TransportWire(Protocol):
         self._let_go()
         self.transport.loseConnection()
 
+    def discard(self) -> None:
+        self._user = None
+        self.close()
+
     def abort(self) -> None:
         self._let_go()
         self.transport.abortConnection()
@@ -198,6 +202,10 @@ class TransportConnector:
                 connector.stopConnecting()
 
         return cancel
+
+    def send_at_once(self, upstream: Upstream, data: bytes, user: WireUser) -> None:
+        """See `Connector.send_at_once`: a transport is connected in a later turn."""
+        return
 
     def _connect_unix(
         self, path: str, connected: Callable[[Wire], WireUser], failed: Callable[[bool], None]

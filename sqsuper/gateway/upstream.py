@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from sqsuper.config.model import Settings
 from sqsuper.gateway.endings import AFTER_ANSWER, WITHOUT_ANSWER, Endings
 from sqsuper.gateway.memo import KnownAnswers
+from sqsuper.gateway.statistics import COLD_STARTS, ColdStarts, Row, new_row
 from sqsuper.gateway.wire import Connector, Wire
 from sqsuper.instances import Instances, Unavailable, Upstream, Wait
 
@@ -74,13 +75,14 @@ class UpstreamUser(Protocol):
 class UpstreamConnection:
     """One connection to an instance: used by one exchange at a time, or idle in its pool."""
 
-    __slots__ = ("idle_since", "key", "pool", "upstream", "user", "wire")
+    __slots__ = ("idle_since", "pool", "upstream", "user", "wire")
 
-    def __init__(self, pool: Pool, upstream: Upstream, wire: Wire) -> None:
+    wire: Wire
+
+    def __init__(self, pool: Pool, upstream: Upstream) -> None:
+        """`wire` must be set next."""
         self.pool = pool
         self.upstream = upstream
-        self.key = upstream.key.encode("ascii")
-        self.wire = wire
         self.user: UpstreamUser | None = None
         self.idle_since = 0.0
 
@@ -151,9 +153,11 @@ class Pool:
         later: Callable[[float, Callable[[], None]], Callable[[], None]],
         slots: Slots | None = None,
         known_answers: KnownAnswers | None = None,
+        counts: Row | None = None,
     ) -> None:
         """With `slots` there are none before it gives some (`resize`).
 
+        `counts`: where the tenant's requests are counted (see `statistics`).
         `later(delay, call)` calls once, after so many of `seconds`; it returns what cancels it.
         """
         self.tenant = tenant
@@ -175,6 +179,8 @@ class Pool:
         self._endings = Endings(self.leave, seconds, later)
         self._endings.slots = self._max_inflight
         self.known_answers = KnownAnswers() if known_answers is None else known_answers
+        self.counts = new_row() if counts is None else counts
+        self._cold_starts = ColdStarts()
 
     @property
     def inflight(self) -> int:
@@ -222,22 +228,39 @@ class Pool:
         else:
             self._start(asker)
 
-    def at_once(self) -> UpstreamConnection | None:
-        """Return the connection that a request could have now, without any wait; or None.
+    def at_once(self) -> Upstream | None:
+        """Return the instance that a request could be sent to now, without any wait; or None.
 
-        Nothing is taken yet: see `hold`.
+        Nothing is taken yet: see `send_at_once`.
         """
-        if not self._idle or self._waiting or len(self._holding) >= self._max_inflight:
+        if self._waiting or len(self._holding) >= self._max_inflight:
             return None
-        connection = self._idle[-1]
-        upstream = self._instances.ready(self.tenant)
-        if upstream is None or upstream.epoch != connection.upstream.epoch:
+        return self._instances.ready(self.tenant)
+
+    def send_at_once(self, upstream: Upstream, data: bytes) -> UpstreamConnection | None:
+        """Send a whole request on an idle or new connection to what `at_once` just returned.
+
+        None: neither is there without a wait, and nothing was sent. Else see `hold`.
+        """
+        idle = self._idle
+        if not idle:
+            connection = UpstreamConnection(self, upstream)
+            wire = self._connector.send_at_once(upstream, data, connection)
+            if wire is None:
+                return None
+            connection.wire = wire
+            self._cold_starts.used(upstream.epoch)
+            return connection
+        connection = idle[-1]
+        wire = connection.wire
+        if upstream.epoch != connection.upstream.epoch or not wire.alive():
             return None
-        return connection if connection.wire.alive() else None
+        idle.pop()
+        wire.send(data)
+        return connection
 
     def hold(self, holder: Holder) -> None:
-        """Take the slot, and out of the pool the connection, that `at_once` just returned."""
-        self._idle.pop()
+        """Take the slot of a request that `send_at_once` has sent."""
         self._holding.add(holder)
 
     def hand_on(self, holder: Holder, other: Holder) -> None:
@@ -283,7 +306,8 @@ class Pool:
             idle.abort()
 
         def connected(wire: Wire) -> UpstreamConnection:
-            connection = UpstreamConnection(self, upstream, wire)
+            connection = UpstreamConnection(self, upstream)
+            connection.wire = wire
             self._hand_over(asker, connection)
             return connection
 
@@ -298,12 +322,16 @@ class Pool:
         return self._connector.connect(upstream, connected, failed)
 
     def take_back(
-        self, connection: UpstreamConnection, reusable: bool, holder: Holder | None = None
+        self,
+        connection: UpstreamConnection,
+        reusable: bool,
+        holder: Holder | None = None,
+        now: float | None = None,
     ) -> None:
         """Take back a connection after a whole answer, to keep it if it is `reusable`.
 
         When others wait for its slot, an instance with a thread a connection keeps the one of
-        `holder` until that thread is over.
+        `holder` until that thread is over. `now`: what the time is, from who knows it.
         """
         connection.user = None
         self._instances.used(connection.upstream)
@@ -316,13 +344,13 @@ class Pool:
         ):
             self.hand_on(holder, self._endings.await_end(connection, AFTER_ANSWER))
         elif reusable:
-            connection.idle_since = self._seconds()
+            connection.idle_since = self._seconds() if now is None else now
             self._idle.append(connection)
         elif connection.wire.pending:
             # It was answered before it was sent: the rest would be waited for to leave.
             connection.wire.abort()
         else:
-            connection.wire.close()
+            connection.wire.discard()
 
     def abandon(self, holder: Holder, connection: UpstreamConnection, asked: bool) -> None:
         """Let go of a connection without a whole answer; `holder` has the slot no longer.
@@ -375,7 +403,10 @@ class Pool:
             del self._starting[asker]
             if isinstance(result, Unavailable):
                 self._turn_away(asker, result)
-            elif self._has_room():
+                return
+            if self._cold_starts.waited(result.epoch):
+                self.counts[COLD_STARTS] += 1
+            if self._has_room():
                 self._grant(asker, result)
             else:
                 self._wait_for_slot(asker)
@@ -413,6 +444,7 @@ class Pool:
 
     def _grant(self, asker: Asker, upstream: Upstream) -> None:
         self._holding.add(asker)
+        self._cold_starts.used(upstream.epoch)
         try:
             asker.granted(upstream)
         except Exception:

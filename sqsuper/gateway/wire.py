@@ -49,6 +49,9 @@ class Wire(Protocol):
     def close(self) -> None:
         """Close once all that was sent has left; nothing is read any more."""
 
+    def discard(self) -> None:
+        """Close as `close` does, perhaps a little later; nothing more is told."""
+
     def abort(self) -> None:
         """Close at once with a reset; what was not sent yet is lost. Also after `close`."""
 
@@ -96,4 +99,11 @@ class Connector(Protocol):
         `failed(True)`: the instance lives, but its backlog is full (or we are out of
         descriptors): try again. `failed(False)`: it refused. Returns what cancels the attempt
         (then neither is called); harmless afterwards.
+        """
+
+    def send_at_once(self, upstream: Upstream, data: bytes, user: WireUser) -> Wire | None:
+        """Open a connection of `user` and send `data` on it, if that needs no wait; else None.
+
+        None may always be returned; then no byte was sent, whatever the reason, and nobody was
+        told. Nothing of `user` is called before this has returned.
         """

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import attrs
@@ -28,6 +28,7 @@ from twisted.logger import (
     formatEvent,
     globalLogBeginner,
 )
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sqsuper.config.model import Tenant
@@ -38,6 +39,7 @@ from sqsuper.gateway.messages import decode_config, decode_gateway, decode_tenan
 from sqsuper.gateway.remote import RemoteInstances
 from sqsuper.gateway.service import GatewayService
 from sqsuper.gateway.shared_ports import InheritingReactor, Place
+from sqsuper.interpreter import FIND_OURS
 from sqsuper.slices import Slices
 
 CONTROL_FD = 3
@@ -45,11 +47,11 @@ BOARD_FD = 4
 FIRST_PORT_FD = 5
 # So many tenants are changed in one turn.
 FEW = 50
+# Tenants' counts in one message.
+COUNTS_PAGE = 200
 
-# What a new interpreter does first: it finds this package where its parent found it.
-BOOT = (
-    "import os, sys;"
-    "sys.path[:] = sys.argv.pop(1).split(os.pathsep);"
+# What a new interpreter does first.
+BOOT = FIND_OURS + (
     "from sqsuper.gateway.confinement import confine;"
     "confine(int(sys.argv.pop(1)));"
     "from sqsuper.gateway.worker import main;"
@@ -107,6 +109,7 @@ class Worker:
         self._asked: list[tuple[int, str]] = []
         self._going_over = False
         self._version = 0
+        self._counting = False
         self._told_at = 0.0
         """Up to when it was told which tokens were used."""
 
@@ -131,6 +134,8 @@ class Worker:
             await self._service.stop_listening()
             self._say("deaf")
             await self._service.stopService()
+            for _ in self._tell_counts(self._service):
+                pass
         self._channel.end()
 
     def _not_stopped(self, failure: Any) -> None:
@@ -249,7 +254,29 @@ class Worker:
             used = self._service.tokens_used(self._told_at)
             self._say("tokens", used, self._service.wrong_tokens)
             self._told_at = now
+            if not self._counting:
+                self._counting = True
+                telling = Deferred.fromCoroutine(self._slices.run(self._tell_counts(self._service)))
+                telling.addBoth(self._told_counts)
         self._say("pong", {} if self._service is None else self._service.all_inflight())
+
+    def _tell_counts(self, service: GatewayService) -> Generator[None, None, None]:
+        """Tell what was counted since it was told last, in pages."""
+        page: list[Any] = []
+        for counted in service.take_counts():
+            page.append(counted)
+            if len(page) == COUNTS_PAGE:
+                self._say("counts", page)
+                page = []
+            yield
+        self._say("counts", page)
+        rejected, accepted = service.counts.take_gateway()
+        self._say("gateway", rejected, accepted, service.connections, service.lag.worst)
+
+    def _told_counts(self, result: Any) -> None:
+        self._counting = False
+        if isinstance(result, Failure):
+            log.failure("what was counted could not be told", result)
 
     def _tell_when_quiet(self, number: int, tenant: str) -> None:
         if self._going_over:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.internet.error import ProcessExitedAlready
@@ -16,7 +14,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-import sqsuper
+from sqsuper import interpreter
 from sqsuper.gateway.channel import Channel, ChannelFactory, Handler
 from sqsuper.gateway.worker import BOARD_FD, BOOT, CONTROL_FD, FIRST_PORT_FD
 
@@ -63,6 +61,8 @@ class WorkerProcess(ProcessProtocol):
 
     def spawn(self, workers: int, board: int, ports: Sequence[int]) -> None:
         """Start it, with these descriptors. Raises OSError."""
+        words = (os.getpid(), self.number, workers)
+        argv = [*interpreter.with_ours(BOOT), *map(str, words)]
         ours, theirs = socket.socketpair()
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -74,15 +74,8 @@ class WorkerProcess(ProcessProtocol):
                 descriptors[1] = nothing
             self._reactor.spawnProcess(
                 self,
-                sys.executable,
-                args=[
-                    sys.executable,
-                    "-I",
-                    "-c",
-                    BOOT,
-                    _paths(),
-                    *(str(word) for word in (os.getpid(), self.number, workers)),
-                ],
+                argv[0],
+                args=argv,
                 env=_environment(),
                 childFDs=descriptors,
             )
@@ -162,11 +155,6 @@ class WorkerProcess(ProcessProtocol):
 def _environment() -> dict[str, str]:
     found = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     return {"PATH": os.defpath, **found}
-
-
-def _paths() -> str:
-    own = str(Path(sqsuper.__file__).resolve().parent.parent)
-    return os.pathsep.join(dict.fromkeys([*(p for p in sys.path if os.path.isabs(p)), own]))
 
 
 def _is_open(fd: int) -> bool:

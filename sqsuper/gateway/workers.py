@@ -33,6 +33,8 @@ from sqsuper.gateway.messages import (
 from sqsuper.gateway.respawn import Respawn
 from sqsuper.gateway.shared_ports import SharedPort, SharedPorts, worker_endpoints
 from sqsuper.gateway.shares import Order
+from sqsuper.gateway.statistics import Statistics, Totals
+from sqsuper.gateway.tallies import Tallies
 from sqsuper.gateway.tls_listening import check_certificate
 from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.gateway.worker_process import WorkerProcess
@@ -117,6 +119,8 @@ class WorkersService(Service):
         self._watched = False
         self._tokens_used: dict[str, float] = {}
         self._wrong_tokens: dict[int, int] = {}
+        self._tallies = Tallies(self._tenants)
+        self._pinged_at: float | None = None
 
     # Service
 
@@ -252,6 +256,7 @@ class WorkersService(Service):
     def _take(self, changed: Iterable[Tenant], gone: Iterable[str]) -> None:
         for name in gone:
             self._tenants.pop(name, None)
+            self._tallies.forget(name)
         for tenant in changed:
             self._tenants[tenant.name] = tenant
             self._division.resize(tenant)
@@ -273,6 +278,15 @@ class WorkersService(Service):
     def inflight(self, tenant: str) -> int:
         """Return how many requests have a slot, as of the workers' last answers to a ping."""
         return sum(process.inflight.get(tenant, 0) for process in self._processes.values())
+
+    def statistics(self, tenant: str) -> Statistics:
+        """See `GatewayService.statistics`; as of the workers' last answers to a ping."""
+        return self._tallies.of(tenant, self.inflight(tenant))
+
+    def totals(self) -> Totals:
+        """See `GatewayService.totals`; as of the workers' last answers to a ping."""
+        in_flight = sum(sum(process.inflight.values()) for process in self._processes.values())
+        return self._tallies.totals(in_flight)
 
     @property
     def wrong_tokens(self) -> int:
@@ -344,10 +358,12 @@ class WorkersService(Service):
             "deaf": lambda: self._is_deaf(worker),
             "pong": worker.answered,
             "tokens": lambda used, wrong: self._take_tokens(number, used, wrong),
+            "counts": self._tallies.counted,
+            "gateway": lambda *facts: self._tallies.gateway(number, *facts),
             "wait": lambda wait, tenant: self._wait(number, wait, tenant),
             "unwait": lambda wait: self._unwait(number, wait),
             "refused": lambda tenant, epoch: self._tell(self._instances.refused, tenant, epoch),
-            "used": lambda tenant, epoch: self._tell(self._instances.used, tenant, epoch),
+            "used": self._used,
             "slots": lambda tenant, serial, cap, demand, waiting: self._division.report(
                 number, tenant, serial, cap=cap, demand=demand, waiting=waiting
             ),
@@ -375,6 +391,10 @@ class WorkersService(Service):
 
     def _ping(self) -> None:
         self._ping_call = self._reactor.callLater(self._ping_interval, self._ping)
+        now = self._reactor.seconds()
+        if self._pinged_at is not None:
+            self._tallies.lag.late(now - self._pinged_at - self._ping_interval, now)
+        self._pinged_at = now
         for worker in self._processes.values():
             if worker.serving and worker.missed >= MISSED_PINGS:
                 log.error("worker {number} does not answer; it is killed", number=worker.number)
@@ -395,6 +415,7 @@ class WorkersService(Service):
     def _gone(self, worker: WorkerProcess, how: str) -> None:
         number = worker.number
         del self._processes[number]
+        self._tallies.ended(number)
         _cancel(self._patience.pop(number, None))
         for wait in self._waits[number].values():
             wait.cancel()
@@ -433,6 +454,8 @@ class WorkersService(Service):
             nonlocal over
             over = True
             waits.pop(number, None)
+            if isinstance(result, Upstream):
+                self._tallies.waited(tenant, result.epoch)
             process.say("settled", number, encode_outcome(result))
 
         if tenant not in self._tenants:
@@ -446,6 +469,11 @@ class WorkersService(Service):
         wait = self._waits[worker].pop(number, None)
         if wait is not None:
             wait.cancel()
+
+    def _used(self, tenant: str, epoch: int) -> None:
+        if tenant in self._tenants:
+            self._tallies.used(tenant, epoch)
+        self._tell(self._instances.used, tenant, epoch)
 
     def _tell(self, call: Callable[[Upstream], None], tenant: str, epoch: int) -> None:
         if tenant in self._tenants:

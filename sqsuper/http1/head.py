@@ -266,7 +266,9 @@ _FRAMING_FIELDS = (b"host", b"content-length", b"transfer-encoding", b"connectio
 
 
 def _values(fields: list[Field]) -> dict[bytes, list[bytes]]:
-    found: dict[bytes, list[bytes]] = {name: [] for name in _FRAMING_FIELDS}
+    found: dict[bytes, list[bytes]] = {}
+    for name in _FRAMING_FIELDS:
+        found[name] = []
     for name, value, _line in fields:
         if name in found:
             found[name].append(value)
@@ -307,8 +309,13 @@ def _check_host(values: list[bytes], minor: int) -> None:
 
 def _list_names(values: Iterable[bytes]) -> frozenset[bytes]:
     # Elements that are no token cannot name a field or an option.
-    names = (part.strip(grammar.OWS) for value in values for part in value.split(b","))
-    return frozenset(name.lower() for name in names if grammar.token.fullmatch(name))
+    names = set()
+    for value in values:
+        for part in value.split(b","):
+            name = part.strip(grammar.OWS)
+            if grammar.token.fullmatch(name):
+                names.add(name.lower())
+    return frozenset(names)
 
 
 def _is_host(value: bytes) -> bool:

@@ -32,12 +32,15 @@ def repeating_lines(head: RequestHead, may_close: bool = False) -> bytes | None:
     with the time. `may_close`: also lines by which the client sends no further request, so that
     `keep_alive` is theirs to be remembered.
     """
-    names = [name for name, _, _ in head.fields]
-    if head.minor != 1 or not _NEVER.isdisjoint(names):
+    if head.minor != 1:
         return None
     if not head.connection_names <= (_MAY_CLOSE if may_close else _SAYS_NOTHING):
         return None
-    if sum(name in CREDENTIAL_FIELDS for name in names) != 1:
-        return None
-    block = b"".join(line for _, _, line in head.fields)
-    return block if len(block) <= MAX_BLOCK_BYTES else None
+    credentials = 0
+    block = b""
+    for name, _, line in head.fields:
+        if name in _NEVER or len(block) > MAX_BLOCK_BYTES:
+            return None
+        credentials += name in CREDENTIAL_FIELDS
+        block += line
+    return block if credentials == 1 and len(block) <= MAX_BLOCK_BYTES else None

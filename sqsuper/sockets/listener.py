@@ -26,7 +26,7 @@ class Listener:
     `exhausted(error)` is called each time that begins.
     """
 
-    __slots__ = ("_accepted", "_batch", "_exhausted", "_fd", "_loop", "_pause", "_socket")
+    __slots__ = ("_accepted", "_batch", "_exhausted", "_fd", "_kind", "_loop", "_pause", "_socket")
 
     def __init__(
         self,
@@ -41,6 +41,12 @@ class Listener:
         self._loop = loop
         self._socket = sock
         self._fd = sock.fileno()
+        # Plain numbers, where `socket.accept` asks for enumerations' members each time.
+        self._kind = (
+            super(socket.socket, sock).family,
+            super(socket.socket, sock).type,
+            sock.proto,
+        )
         self._accepted = accepted
         self._exhausted = exhausted
         self._batch = batch
@@ -77,7 +83,7 @@ class Listener:
             if self._fd < 0 or self._pause is not None:
                 return
             try:
-                sock, _address = self._socket.accept()
+                fd, _address = self._socket._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -86,8 +92,9 @@ class Listener:
                     return
                 # That one connection is gone again (ECONNABORTED and such).
                 continue
-            sock.setblocking(False)
-            self._accepted(sock)
+            connected = socket.socket(*self._kind, fd)
+            connected.setblocking(False)
+            self._accepted(connected)
 
     def writable(self) -> None:
         """Never asked for."""

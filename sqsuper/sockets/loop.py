@@ -11,6 +11,8 @@ import select
 import sys
 import time
 
+from sqsuper.sockets.capabilities import HERE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,17 +41,23 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 256
 
+_epoll: Callable[[], Poll] | None = getattr(select, "epoll", None)
+
 # The values of EPOLLIN, EPOLLOUT, EPOLLERR and EPOLLHUP, which `_Selectors` speaks too.
 _IN, _OUT, _ERR, _HUP = 1, 4, 8, 16
 
 
 class Timer:
-    """One call in the future; `cancel` is idempotent and harmless once it was made."""
+    """One call in the future; `cancel` is idempotent and harmless once it was made.
 
-    __slots__ = ("_call", "when")
+    `period`: seconds to the next one like it, for `Loop.every`.
+    """
+
+    __slots__ = ("_call", "period", "when")
 
     def __init__(self, when: float, call: Callable[[], None]) -> None:
         self.when = when
+        self.period: float | None = None
         self._call: Callable[[], None] | None = call
 
     def __lt__(self, other: Timer) -> bool:
@@ -87,8 +95,9 @@ class Loop:
         report: Callable[[BaseException], None] | None = None,
     ) -> None:
         if epoll is None:
-            epoll = hasattr(select, "epoll")
-        self._poll: Poll = select.epoll() if epoll else _Selectors()
+            epoll = HERE.epoll and _epoll is not None
+        self._epoll = epoll
+        self._poll: Poll = _epoll() if epoll and _epoll is not None else _Selectors()
         self._clock = clock
         self._report = _print_error if report is None else report
         self._handlers: dict[int, Handler] = {}
@@ -123,6 +132,15 @@ class Loop:
         if self._handlers.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
+    def forget(self, fd: int) -> None:
+        """Do as `unregister` does, of one that is read and closed next: epoll needs no call then.
+
+        Where a child was just forked and has a copy, events of it come until that is closed, too.
+        They are of nobody, or make who has the number now read in vain.
+        """
+        if self._handlers.pop(fd, None) is not None and not self._epoll:
+            self._poll.unregister(fd)
+
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call `call` once, `seconds` from now, or a little later."""
         timer = Timer(self._clock() + seconds, call)
@@ -131,12 +149,7 @@ class Loop:
 
     def every(self, seconds: float, call: Callable[[], None]) -> None:
         """Call `call` again and again: the one coarse sweep over many deadlines."""
-
-        def again() -> None:
-            self.after(seconds, again)
-            call()
-
-        self.after(seconds, again)
+        self.after(seconds, call).period = seconds
 
     def at_turn_end(self, call: Callable[[], None]) -> None:
         """Call `call` once, when all events of this turn were dispatched.
@@ -214,6 +227,8 @@ class Loop:
         while timers and timers[0].when <= self.now:
             due.append(heapq.heappop(timers))
         for timer in due:
+            if timer.period is not None and timer._call is not None:
+                self.every(timer.period, timer._call)
             self._guard(timer.fire)
 
     def _guard(self, call: Callable[[], None]) -> None:
@@ -302,6 +317,5 @@ def _nothing() -> None:
 
 
 def _print_error(error: BaseException) -> None:
-    import traceback  # noqa: PLC0415  # costs start time and is hardly ever needed
-
-    traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+    # The interpreter's own: the module for it costs start time and memory.
+    sys.__excepthook__(type(error), error, error.__traceback__)

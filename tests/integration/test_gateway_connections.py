@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sqsuper.gateway.nested import NestedWire
+from sqsuper.http1 import answers
 from sqsuper.instances import Unavailable, Upstream
 from sqsuper.testing import ANSWER, FixedInstances, Peer, RecordingUpstream
 from tests.integration.conftest import StartGateway
@@ -652,12 +653,14 @@ def test_stopping_finishes_what_is_under_way(gateway: StartGateway) -> None:
     upstream.close()
 
 
-@pytest.mark.parametrize("phase", ["awaiting", "relaying", "queued", "stuck"])
-def test_stopping_takes_no_longer_than_drain(gateway: StartGateway, phase: str) -> None:
+@pytest.mark.parametrize("phase", ["relaying", "to the end", "stuck"])
+def test_stopping_cuts_an_answer_that_outlasts_drain(gateway: StartGateway, phase: str) -> None:
     def serve(peer: Peer) -> None:
         peer.request()
         if phase == "relaying":
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")
+        elif phase == "to the end":
+            peer.send(b"HTTP/1.0 200 OK\r\n\r\nhel")
         elif phase == "stuck":
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n")
             peer.send(b"x" * 20_000_000)
@@ -665,19 +668,81 @@ def test_stopping_takes_no_longer_than_drain(gateway: StartGateway, phase: str) 
 
     upstream = RecordingUpstream(serve)
     one = tenant("alice", "tok", drain=0.3)
+    under_test = gateway(tenants=(one,), upstream=upstream)
+    client = under_test.connect()
+    client.send(request(version="1.0" if phase == "to the end" else "1.1"))
+    eventually(lambda: under_test.inflight() == 1)
+    eventually(lambda: upstream.peers)
+    took = stop(under_test.thread, under_test)
+    eventually(lambda: took, timeout=5)
+    assert took[0] > 0.2
+    client.until_reset()
+    upstream.close()
+
+
+@pytest.mark.parametrize("phase", ["awaiting", "sending", "half head sent", "queued", "spooling"])
+def test_stopping_answers_what_was_not_answered_within_drain(
+    gateway: StartGateway, phase: str
+) -> None:
+    def serve(peer: Peer) -> None:
+        peer.until(b"\r\n\r\n")
+        if phase == "half head sent":
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Le")
+        peer.to_end()
+
+    upstream = RecordingUpstream(serve)
+    one = tenant("alice", "tok", drain=0.3)
     under_test = gateway(tenants=(one,), upstream=None if phase == "queued" else upstream)
     client = under_test.connect()
-    client.send(request())
+    fields = {"sending": ["Content-Length: 9"], "spooling": ["Transfer-Encoding: chunked"]}
+    given = fields.get(phase, [])
+    client.send(request("/api/v2/update", *given, method="POST" if given else "GET"))
+    if phase == "sending":
+        client.send(b"half")
     if phase == "queued":
         eventually(lambda: under_test.instances.waiting("alice") == 1)
     else:
         eventually(lambda: under_test.inflight() == 1)
-        eventually(lambda: upstream.peers)
+        eventually(lambda: phase == "spooling" or [p for p in upstream.peers if p.received])
+    took = stop(under_test.thread, under_test)
+    answer = client.answer()
+    said = json.loads(answer.body)
+    sent = phase in {"awaiting", "sending", "half head sent"}
+    assert (answer.status, said["code"]) == (502 if sent else 503, "draining")
+    assert said.get("executed") == ("unknown" if sent else None)
+    assert answer.one("connection") == "close"
+    assert client.rest() == b""
+    client.close()
+    eventually(lambda: took, timeout=5)
+    assert took[0] > 0.2
+    upstream.close()
+
+
+def test_stopping_answers_half_a_head_after_drain(gateway: StartGateway) -> None:
+    under_test = gateway(tenants=(tenant("alice", "tok", drain=0.3),))
+    idle, reading = under_test.connect(), under_test.connect()
+    reading.send(b"GET /health HT")
+    eventually(lambda: under_test.connections() == 2)
+    took = stop(under_test.thread, under_test)
+    answer = reading.answer()
+    assert (answer.status, json.loads(answer.body)["code"]) == (503, "draining")
+    assert answer.one("retry-after") == "1"
+    assert reading.rest() == idle.rest() == b""
+    reading.close()
+    eventually(lambda: took, timeout=5)
+
+
+def test_stopping_waits_not_for_clients_that_stay(gateway: StartGateway) -> None:
+    one = tenant("alice", "tok", drain=0.1, stop_grace=0.4)
+    under_test = gateway(tenants=(one,))
+    client = under_test.connect()
+    client.send(request())
+    eventually(lambda: under_test.instances.waiting("alice") == 1)
     took = stop(under_test.thread, under_test)
     eventually(lambda: took, timeout=5)
-    assert 0.2 < took[0] < 2
-    client.until_reset()
-    upstream.close()
+    assert took[0] < answers.LINGER_SECONDS
+    assert client.answer().status == 503
+    assert client.rest() == b""
 
 
 def test_an_endpoint_that_cannot_be_bound_fails_the_start(gateway: StartGateway) -> None:

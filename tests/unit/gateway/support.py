@@ -16,6 +16,7 @@ from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.memo import KnownRequests
 from sqsuper.gateway.rate import Bucket
 from sqsuper.gateway.spool import Spool, SpoolRoom
+from sqsuper.gateway.statistics import Counts
 from sqsuper.gateway.upstream import Pool
 from sqsuper.http1.credentials import Grant, digest
 from sqsuper.http1.head import RequestHead, parse_request_head
@@ -60,6 +61,7 @@ class Bench:
     failures: list[Failure] = attrs.field(factory=list)
     stopping: bool = False
     access: AccessLog | None = None
+    counts: Counts = attrs.field(factory=Counts)
     rates: dict[str, Bucket] = attrs.field(factory=dict)
     known_requests: KnownRequests = attrs.field(factory=KnownRequests)
     alice: Pool = attrs.field(init=False)
@@ -76,6 +78,7 @@ class Bench:
             connector=self.connector,
             seconds=self.seconds,
             later=self.later,
+            counts=self.counts.of("alice"),
         )
 
     def client(self) -> FakeWire:

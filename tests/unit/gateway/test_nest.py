@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +41,20 @@ def reactor() -> Any:
     return Reactor()
 
 
+class Reader:
+    """Takes what comes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def readable(self) -> None:
+        self.sock.recv(1)
+
+    def writable(self) -> None: ...
+
+    def hung_up(self) -> None: ...
+
+
 @pytest.fixture
 def nest(reactor: Any) -> Iterator[Nest]:
     nest = Nest(reactor)
@@ -49,17 +64,29 @@ def nest(reactor: Any) -> Iterator[Nest]:
 
 def test_work_is_done_until_none_is_left(nest: Nest, reactor: Any) -> None:
     left = [False, True, True]
-    nest.between_turns(left.pop)
+    nest.between_turns(lambda _: left.pop())
     reactor.turn()
     assert left == []
     nest.doRead()  # it is not asked again
     assert reactor.calls == []
 
 
+def test_work_is_told_of_the_events_of_its_turn(nest: Nest, reactor: Any) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        nest.loop.register(ours.fileno(), Reader(ours))
+        theirs.send(b"x")
+        told: list[int] = []
+        nest.between_turns(lambda events: told.append(events) or len(told) < 2)  # type: ignore[func-returns-value]
+        reactor.turn()
+        assert told == [1, 0]
+        nest.loop.unregister(ours.fileno())
+
+
 def test_much_work_leaves_the_reactor_its_turn(nest: Nest, reactor: Any) -> None:
     steps = []
 
-    def work() -> bool:
+    def work(_: int) -> bool:
         steps.append(reactor.seconds())
         reactor.now += SLICE_SECONDS / 4
         return len(steps) < 20
@@ -78,7 +105,7 @@ def test_much_work_leaves_the_reactor_its_turn(nest: Nest, reactor: Any) -> None
 def test_time_that_stands_still_ends_a_slice_all_the_same(nest: Nest, reactor: Any) -> None:
     steps = []
 
-    def work() -> bool:
+    def work(_: int) -> bool:
         steps.append(0)
         return True
 
@@ -89,6 +116,6 @@ def test_time_that_stands_still_ends_a_slice_all_the_same(nest: Nest, reactor: A
 
 
 def test_a_closed_nest_does_nothing_more(nest: Nest, reactor: Any) -> None:
-    nest.between_turns(lambda: pytest.fail("it was closed"))
+    nest.between_turns(lambda _: pytest.fail("it was closed"))
     nest.close()
     reactor.turn()

@@ -22,6 +22,7 @@ from tests.unit.gateway.support import ANSWER, GET, LIMITS, UPSTREAM, Bench
 LINES = b"Host: h\r\nAuthorization: tok\r\n"
 POST = b"POST /p HTTP/1.1\r\n" + LINES + b"Content-Length: 3\r\n\r\nabc"
 LONG = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000
+KEPT = b"Connection: keep-alive\r\n"
 
 
 class Notes:
@@ -42,12 +43,39 @@ class Notes:
 
 @attrs.define
 class Scene(Bench):
-    """A gateway that has served one request of each kind: both are known, and one connection."""
+    """A gateway that has served one request of each kind: both are known, and one connection.
 
+    Or none, where the instance `ends` each connection, without a word.
+    """
+
+    ends: bool = False
     grants: dict[bytes, Grant] = attrs.field(factory=lambda: {digest(b"tok"): Grant("alice")})
     time: float = 0.0
     wire: FakeWire = attrs.field(init=False)
-    up: FakeWire = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.connector.at_once = True
+
+    @property
+    def up(self) -> FakeWire:
+        """The newest connection to the instance."""
+        return self.connector.wires[-1]
+
+    def say(self, whole: bytes) -> bytes:
+        """Return an answer as the instance gives it."""
+        return whole.replace(KEPT, b"") if self.ends else whole
+
+    def answer(self, whole: bytes = ANSWER) -> None:
+        """Let the instance answer."""
+        up = self.up
+        up.receive(self.say(whole))
+        up.settle()
+
+    def stick(self, stuck: bool) -> None:
+        """Let the instance take nothing, or again what is sent."""
+        self.connector.stuck = self.up.stuck = stuck
+        self.up.settle()
 
     def lookup(self, sha256: bytes) -> Grant | None:
         return self.grants.get(sha256)
@@ -59,25 +87,19 @@ class Scene(Bench):
         self.access = Notes()  # type: ignore[assignment]
         self.instances.upstreams["alice"] = UPSTREAM
         self.wire = self.client()
-        self.wire.receive(GET)
-        (attempt,) = self.connector.undecided()
-        self.up = attempt.succeed()
-        for answer in (ANSWER, LONG):
-            self.up.receive(answer)
-            self.wire.receive(POST)
-        self.up.receive(ANSWER)
+        for request, answer in ((GET, ANSWER), (POST, LONG), (POST, ANSWER)):
+            self.wire.receive(request)
+            self.answer(answer)
+        self.connector.at_once = self.ends
 
     def outcome(self) -> list[object]:
         """Return all that can be seen from outside."""
-        wires = [a.upstream.epoch for a in self.connector.attempts]
         return [
             bytes(self.wire.sent),
             self.wire.state,
             self.wire.paused,
-            bytes(self.up.sent),
-            self.up.state,
-            self.up.paused,
-            wires,
+            [(bytes(up.sent), up.state, up.paused) for up in self.connector.wires],
+            [attempt.upstream.epoch for attempt in self.connector.attempts],
             self.alice.inflight,
             self.alice.waiting,
             len(self.alice._idle),
@@ -98,14 +120,14 @@ def asked(scene: Scene) -> None:
 def answered(scene: Scene) -> None:
     scene.wire.receive(GET)
     scene.clock.advance(0.5)
-    scene.up.receive(ANSWER)
+    scene.answer()
 
 
 def posted(scene: Scene) -> None:
     scene.wire.receive(POST)
-    scene.up.receive(ANSWER)
+    scene.answer()
     scene.wire.receive(GET)
-    scene.up.receive(ANSWER)
+    scene.answer()
 
 
 def answer(*pieces: bytes) -> Story:
@@ -121,13 +143,13 @@ def pipelined(scene: Scene) -> None:
     scene.wire.receive(GET)
     scene.wire.receive(GET + POST)
     for _ in range(3):
-        scene.up.receive(ANSWER)
+        scene.answer()
 
 
 def two_at_once(scene: Scene) -> None:
     scene.wire.receive(GET + GET)
-    scene.up.receive(ANSWER)
-    scene.up.receive(ANSWER)
+    scene.answer()
+    scene.answer()
 
 
 def more_than_is_read(scene: Scene) -> None:
@@ -138,7 +160,7 @@ def more_than_is_read(scene: Scene) -> None:
 def half_closed(scene: Scene) -> None:
     scene.wire.receive(GET)
     scene.wire.end()
-    scene.up.receive(ANSWER)
+    scene.answer()
     scene.wire.settle()
 
 
@@ -155,9 +177,9 @@ def late(scene: Scene) -> None:
 def nearly_late(scene: Scene) -> None:
     scene.wire.receive(GET)
     scene.advance(LIMITS.upstream_timeout - 0.1)
-    scene.up.receive(ANSWER)
+    scene.answer()
     scene.wire.receive(GET)
-    scene.up.receive(ANSWER)
+    scene.answer()
 
 
 def instance_ended(scene: Scene) -> None:
@@ -173,7 +195,7 @@ def instance_lost(scene: Scene) -> None:
 def stopping(scene: Scene) -> None:
     scene.wire.receive(GET)
     scene.stopping = True
-    scene.up.receive(ANSWER)
+    scene.answer()
 
 
 def revoked(scene: Scene) -> None:
@@ -185,56 +207,55 @@ def revoked(scene: Scene) -> None:
 def another_is_revoked(scene: Scene) -> None:
     scene.wire.receive(GET)
     scene.clients[0].end_if_revoked({Grant("alice")})
-    scene.up.receive(ANSWER)
+    scene.answer()
 
 
 def last_request(scene: Scene) -> None:
     closing = GET.replace(b"Host", b"Connection: close\r\nHost")
     scene.client().receive(closing)
-    scene.up.receive(ANSWER)
+    scene.answer()
     scene.wire.receive(closing)
-    scene.up.receive(ANSWER)
+    scene.answer()
     scene.wire.settle()
 
 
 def cut_off(scene: Scene) -> None:
     scene.wire.receive(GET)
     scene.clients[0].abort()
-    scene.up.receive(ANSWER)
+    scene.answer()
     scene.wire.settle()
 
 
 def slow_reader(scene: Scene) -> None:
     scene.wire.stuck = True
     scene.wire.receive(GET)
-    scene.up.receive(LONG)
+    scene.answer(LONG)
     scene.wire.receive(GET)
     scene.wire.stuck = False
     scene.wire.settle()
-    scene.up.receive(ANSWER)
+    scene.answer()
 
 
 def reader_of_nothing(scene: Scene) -> None:
     scene.wire.stuck = True
     scene.wire.receive(GET)
-    scene.up.receive(ANSWER)
+    scene.answer()
     for _ in range(4):
         scene.advance(LIMITS.send_timeout / 3)
 
 
 def answered_before_it_was_sent(scene: Scene) -> None:
-    scene.up.stuck = True
+    scene.stick(True)
     scene.wire.receive(POST)
-    scene.up.receive(ANSWER)
+    scene.answer()
     scene.wire.settle()
 
 
 def sent_late(scene: Scene) -> None:
-    scene.up.stuck = True
+    scene.stick(True)
     scene.wire.receive(POST)
-    scene.up.stuck = False
-    scene.up.settle()
-    scene.up.receive(ANSWER)
+    scene.stick(False)
+    scene.answer()
 
 
 def others_wait(scene: Scene) -> None:
@@ -242,30 +263,59 @@ def others_wait(scene: Scene) -> None:
     scene.wire.receive(GET)
     for other in others:
         other.receive(GET)
-    scene.up.receive(ANSWER)
+    scene.answer()
     scene.wire.receive(GET)
+
+
+def more_than_slots(scene: Scene) -> None:
+    others = [scene.client() for _ in range(3)]
+    for wire in (scene.wire, *others):
+        wire.receive(GET)
+    for up in scene.connector.wires[-2:]:
+        up.receive(scene.say(ANSWER))
+    scene.advance(1.0)
+    for up in scene.connector.wires[-2:]:
+        up.receive(scene.say(ANSWER))
+        up.end()
+    scene.advance(1.0)
+
+
+def refused(scene: Scene) -> None:
+    scene.wire.receive(GET)
+    scene.answer()
+    scene.connector.at_once = False
+    scene.wire.receive(GET)
+    for attempt in scene.connector.undecided():
+        attempt.fail()
+    scene.advance(0.03)
+
+
+def answers(whole: bytes, long: bytes) -> list[Story]:
+    return [
+        answer(whole + b"x"),
+        answer(whole[:-1]),
+        answer(whole[:-1], b"k"),
+        answer(whole[:20], whole[20:]),
+        answer(whole[:-2], b"ok"),
+        answer(*(whole[i : i + 1] for i in range(len(whole)))),
+        answer(whole.replace(b"200 OK", b"404 No")),
+        answer(whole.replace(b"keep-alive", b"close")),
+        answer(whole.replace(KEPT, b"")),
+        answer(b"HTTP/1.1 100 Continue\r\n\r\n" + whole),
+        answer(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"),
+        answer(b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n"),
+        answer(b"HTTP/1.1 200 OK\r\n\r\nto the end"),
+        answer(whole.replace(b"Length: 2", b"Length: 2x")),
+        answer(b"HTTP/1.1 200 OK\r\n" + KEPT + b"Transfer-Encoding: chunked\r\n\r\n2\r\n"),
+        answer(long),
+        answer(long[:70_000], long[70_000:]),
+    ]
 
 
 STORIES: list[Story] = [
     asked,
     answered,
     posted,
-    answer(ANSWER + b"x"),
-    answer(ANSWER[:-1]),
-    answer(ANSWER[:-1], b"k"),
-    answer(ANSWER[:20], ANSWER[20:]),
-    answer(ANSWER[:-2], b"ok"),
-    answer(*(ANSWER[i : i + 1] for i in range(len(ANSWER)))),
-    answer(ANSWER.replace(b"200 OK", b"404 No")),
-    answer(ANSWER.replace(b"keep-alive", b"close")),
-    answer(ANSWER.replace(b"Connection: keep-alive\r\n", b"")),
-    answer(b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER),
-    answer(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"),
-    answer(b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n"),
-    answer(ANSWER.replace(b"Length: 2", b"Length: 2x")),
-    answer(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n"),
-    answer(LONG),
-    answer(LONG[:70_000], LONG[70_000:]),
     pipelined,
     two_at_once,
     more_than_is_read,
@@ -285,10 +335,19 @@ STORIES: list[Story] = [
     answered_before_it_was_sent,
     sent_late,
     others_wait,
+    more_than_slots,
+    refused,
+]
+KEEPS = [(story, False) for story in [*STORIES, *answers(ANSWER, LONG)]]
+ENDS = [
+    (story, True)
+    for story in [*STORIES, *answers(ANSWER.replace(KEPT, b""), LONG.replace(KEPT, b""))]
 ]
 
 
-def play(directory: Path, story: Story, monkeypatch: pytest.MonkeyPatch, short: bool) -> Any:
+def play(
+    directory: Path, story: Story, monkeypatch: pytest.MonkeyPatch, *, ends: bool, short: bool
+) -> Any:
     """Return the outcome, and how many requests went the short way."""
     taken = 0
 
@@ -299,29 +358,44 @@ def play(directory: Path, story: Story, monkeypatch: pytest.MonkeyPatch, short: 
         return found
 
     monkeypatch.setattr(clients, "begin_plain", begin)
-    scene = Scene(directory)
+    scene = Scene(directory, ends=ends)
     scene.begin()
     taken = 0
     story(scene)
     return scene.outcome(), taken
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__qualname__.split(".")[0])
+def name_of(value: object) -> str:
+    if isinstance(value, bool):
+        return "ends" if value else "keeps"
+    return value.__qualname__.split(".")[0]  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize(("story", "ends"), [*KEEPS, *ENDS], ids=name_of)
 def test_both_ways_have_one_outcome(
-    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    story: Story, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, none = play(tmp_path, story, monkeypatch, short=False)
-    outcome, taken = play(tmp_path, story, monkeypatch, short=True)
+    expected, none = play(tmp_path, story, monkeypatch, ends=ends, short=False)
+    outcome, taken = play(tmp_path, story, monkeypatch, ends=ends, short=True)
     assert none == 0
     assert taken > 0 or story is two_at_once
     assert outcome == expected
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    scene = Scene(tmp_path)
+def scene_of(directory: Path, ends: bool) -> Scene:
+    scene = Scene(directory, ends=ends)
     scene.begin()
     return scene
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return scene_of(tmp_path, False)
+
+
+@pytest.fixture
+def ending_scene(tmp_path: Path) -> Scene:
+    return scene_of(tmp_path, True)
 
 
 def broken(*_: object, **__: object) -> None:
@@ -337,7 +411,7 @@ def break_log(scene: Scene) -> None:
 
 
 def break_pool(scene: Scene) -> None:
-    scene.alice._seconds = broken  # type: ignore[assignment]
+    scene.alice._instances = None  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("defect", [break_answers, break_log, break_pool])
@@ -387,7 +461,9 @@ def get(target: bytes) -> bytes:
         get(b"/" + b"x" * LIMITS.max_head_bytes),
     ],
 )
-def test_what_is_not_plain_goes_the_general_way(scene: Scene, data: bytes) -> None:
+@pytest.mark.parametrize("ends", [False, True], ids=name_of)
+def test_what_is_not_plain_goes_the_general_way(tmp_path: Path, data: bytes, ends: bool) -> None:
+    scene = scene_of(tmp_path, ends)
     before = scene.outcome()
     assert begin_plain(scene.clients[0], scene, data, 1.0) is None
     assert scene.outcome() == before
@@ -456,6 +532,42 @@ def test_what_has_changed_is_asked_each_time(scene: Scene, change: Callable[[Sce
     before = scene.outcome()
     assert begin_plain(scene.clients[0], scene, GET, 1.0) is None
     assert scene.outcome() == before
+
+
+def take_no_connection(scene: Scene) -> None:
+    scene.connector.at_once = False
+
+
+@pytest.mark.parametrize(
+    "change",
+    [expire, switch_off, narrow, take_slots, stop, limit_rate, forget, take_no_connection],
+)
+def test_nothing_is_opened_for_what_has_changed(
+    ending_scene: Scene, change: Callable[[Scene], None]
+) -> None:
+    change(ending_scene)
+    before = ending_scene.outcome()
+    assert begin_plain(ending_scene.clients[0], ending_scene, GET, 1.0) is None
+    assert ending_scene.outcome() == before
+
+
+def test_an_instance_that_ends_connections_gets_each_request_on_a_new_one(
+    ending_scene: Scene,
+) -> None:
+    scene, before = ending_scene, len(ending_scene.connector.wires)
+    for request in (GET, POST, GET):
+        scene.wire.receive(request)
+        assert scene.alice.inflight == 1
+        scene.answer()
+    new = scene.connector.wires[before:]
+    assert [(up.sent.count(b" HTTP/1.1\r\n"), up.state) for up in new] == [(1, "closed")] * 3
+    assert scene.alice.inflight == 0
+
+
+def test_a_request_goes_to_the_instance_that_is_ready_now(ending_scene: Scene) -> None:
+    start_anew(ending_scene)
+    assert begin_plain(ending_scene.clients[0], ending_scene, GET, 1.0) is not None
+    assert b"Bearer KEY2\r\n" in ending_scene.up.sent
 
 
 def test_a_token_with_an_end_is_plain_until_then(scene: Scene) -> None:

@@ -253,6 +253,19 @@ def test_closing_sends_what_waits_first(end: Any) -> None:
     end.settle(lambda: end.user.told == ["lost"])
 
 
+@pytest.mark.parametrize("count", [3, 60_000])
+def test_a_discarded_wire_sends_what_waits_and_tells_nothing(end: Any, count: int) -> None:
+    end.hold(True)
+    end.wire.send(b"x" * count)
+    end.wire.discard()
+    end.hold(False)
+    more = count + isinstance(end, Real)  # there is an end to be read
+    assert end.take(more) == b"x" * count
+    assert end.user.told == []
+    assert not end.wire.alive()
+    end.user.told.append("lost")  # for the fixture, which would wait for it
+
+
 @pytest.mark.parametrize("first", ["nothing", "close", "finish"])
 def test_abort_is_at_once_also_after_closing(end: Any, first: str) -> None:
     end.hold(True)

@@ -374,6 +374,162 @@ def test_a_cancelled_connect_tells_nothing(world: World) -> None:
     assert (outcome.users, outcome.failures) == ([], [])
 
 
+# Connecting and sending at once
+
+
+def served(family: str, directory: Path) -> tuple[socket.socket, Upstream]:
+    if family == "tcp":
+        server = socket.create_server(("127.0.0.1", 0))
+        return server, Upstream("a", 1, "K", port=server.getsockname()[1])
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(directory / "s"))
+    server.listen()
+    return server, Upstream("a", 1, "K", path=str(directory / "s"))
+
+
+def send_at_once(world: World, upstream: Upstream, data: bytes = b"abc") -> User | None:
+    user = User(None)  # type: ignore[arg-type]
+    wire = world.wires.connector.send_at_once(upstream, data, user)
+    assert user.told == []
+    if wire is None:
+        return None
+    user.wire = wire
+    return user
+
+
+@needs_epoll
+@pytest.mark.parametrize("family", ["unix", "tcp"])
+def test_a_request_is_sent_with_its_connection(
+    nest_world: World, short_dir: Path, family: str
+) -> None:
+    server, upstream = served(family, short_dir)
+    with server:
+        user = send_at_once(nest_world, upstream)
+        assert user is not None
+        assert (user.wire.pending, user.wire.alive()) == (0, True)
+        peer, _ = server.accept()
+        with peer:
+            assert peer.recv(10) == b"abc"
+            user.wire.send(b"def")
+            assert peer.recv(10) == b"def"
+            peer.sendall(b"ghi")
+            nest_world.until(lambda: user.told == [b"ghi"])
+            user.wire.discard()
+            nest_world.turn()
+            assert peer.recv(10) == b""
+    nest_world.turn()
+    assert user.told == [b"ghi"]
+
+
+@needs_epoll
+@pytest.mark.parametrize("family", ["unix", "tcp"])
+def test_what_is_not_sent_at_once_is_sent_later(
+    nest_world: World, short_dir: Path, family: str
+) -> None:
+    server, upstream = served(family, short_dir)
+    data = bytes(range(256)) * 40_000
+    with server:
+        user = send_at_once(nest_world, upstream, data)
+        assert user is not None
+        nest_world.users.append(user)
+        assert 0 < user.wire.pending < len(data)
+        if family == "tcp":
+            assert option(user, socket.TCP_NODELAY) == 1
+        user.wire.send(b"end")
+        got = bytearray()
+        peer, _ = server.accept()
+        with peer:
+            peer.setblocking(False)
+
+            def all_there() -> bool:
+                with suppress(BlockingIOError):
+                    got.extend(peer.recv(1 << 20))
+                return len(got) >= len(data) + 3
+
+            nest_world.until(all_there)
+            assert got == data + b"end"
+
+
+def option(user: User, name: int) -> int:
+    sock: socket.socket = user.wire._socket  # type: ignore[attr-defined]
+    return sock.getsockopt(socket.IPPROTO_TCP, name)
+
+
+@needs_epoll
+def test_an_answer_in_pieces_is_acknowledged_at_once(nest_world: World) -> None:
+    # An instance without NODELAY sends the second piece only then: 40 ms later, else.
+    server, upstream = served("tcp", Path())
+    with server:
+        user = send_at_once(nest_world, upstream)
+        assert user is not None
+        nest_world.users.append(user)
+        peer, _ = server.accept()
+        with peer:
+            peer.sendall(b"one")
+            nest_world.until(lambda: user.got == b"one")
+            assert option(user, socket.TCP_QUICKACK) == 1
+            assert option(user, socket.TCP_NODELAY) == 1
+            peer.sendall(b"two")
+            nest_world.until(lambda: user.got == b"onetwo")
+
+
+@pytest.mark.parametrize("family", ["unix", "tcp"])
+def test_nothing_is_sent_where_nobody_listens(world: World, short_dir: Path, family: str) -> None:
+    server, upstream = served(family, short_dir)
+    server.close()
+    assert send_at_once(world, upstream) is None
+
+
+def test_nothing_is_sent_where_connecting_takes_time(world: World) -> None:
+    server, fillers = black_hole()
+    upstream = Upstream("a", 1, "K", port=server.getsockname()[1])
+    assert send_at_once(world, upstream) is None
+    for sock in (server, *fillers):
+        sock.close()
+
+
+def test_nothing_is_sent_to_a_full_backlog(world: World, short_dir: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as filler:
+        server.bind(str(short_dir / "s"))
+        server.listen(0)
+        filler.connect(str(short_dir / "s"))
+        assert send_at_once(world, Upstream("a", 1, "K", path=str(short_dir / "s"))) is None
+
+
+@needs_epoll
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_copy_of_a_discarded_connection_disturbs_nobody(nest_world: World, ended: bool) -> None:
+    # As a child has it that was just forked.
+    server, upstream = served("tcp", Path())
+    with server:
+        first = send_at_once(nest_world, upstream)
+        assert first is not None
+        first_peer, _ = server.accept()
+        number: int = first.wire._fd  # type: ignore[attr-defined]
+        copy = os.dup(number)
+        if ended:
+            first_peer.shutdown(socket.SHUT_WR)
+            nest_world.until(lambda: "ended" in first.told)
+        first.wire.discard()
+        nest_world.turn()
+        second = send_at_once(nest_world, upstream)
+        assert second is not None
+        assert second.wire._fd == number  # type: ignore[attr-defined]
+        nest_world.users.append(second)
+        second_peer, _ = server.accept()
+        with first_peer, second_peer:
+            if not ended:
+                first_peer.sendall(b"for the first")
+            nest_world.turn(3)
+            first_peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            first_peer.close()
+            nest_world.turn(3)
+            second_peer.sendall(b"for the second")
+            nest_world.until(lambda: second.got)
+            assert second.told == [b"for the second"]
+            os.close(copy)
+
+
 # Bytes
 
 
@@ -694,20 +850,20 @@ def test_running_out_of_descriptors_only_delays(
 ) -> None:
     listener = nest_world.listen()
     _client, user = nest_world.client(listener)
-    real = socket.socket.accept
+    real = socket.socket._accept  # type: ignore[attr-defined]
     failures = []
 
     def exhausted(sock: socket.socket) -> Any:
         failures.append(sock)
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    monkeypatch.setattr(socket.socket, "_accept", exhausted)
     address: Any = listener.address()
     with socket.create_connection((address.host, address.port), timeout=10):
         nest_world.until(lambda: failures)
         nest_world.turn(3)
         assert len(failures) == 1  # it does not spin
-        monkeypatch.setattr(socket.socket, "accept", real)
+        monkeypatch.setattr(socket.socket, "_accept", real)
         began = time.monotonic()
         user.wire.abort()  # a descriptor comes free
         nest_world.until(lambda: len(nest_world.users) == 2)
@@ -717,18 +873,18 @@ def test_running_out_of_descriptors_only_delays(
 @needs_epoll
 def test_and_only_for_a_while(nest_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     listener = nest_world.listen()
-    real = socket.socket.accept
+    real = socket.socket._accept  # type: ignore[attr-defined]
     failures = []
 
     def exhausted(sock: socket.socket) -> Any:
         failures.append(sock)
         raise OSError(errno.ENFILE, "Too many open files in system")
 
-    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    monkeypatch.setattr(socket.socket, "_accept", exhausted)
     address: Any = listener.address()
     with socket.create_connection((address.host, address.port), timeout=10):
         nest_world.until(lambda: len(failures) == 2)  # tried again by itself
-        monkeypatch.setattr(socket.socket, "accept", real)
+        monkeypatch.setattr(socket.socket, "_accept", real)
         nest_world.until(lambda: nest_world.users)
 
 

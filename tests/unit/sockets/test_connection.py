@@ -186,41 +186,33 @@ def test_progress_is_when_the_kernel_last_took_bytes(wire: Wire) -> None:
     assert wire.connection.progress == 20.0
 
 
-class Flaky:
+class Flaky(socket.socket):
     """A listening socket whose accept fails when told."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+    def __init__(self) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_STREAM)
         self.errors: list[int] = []
+        self.bind(("127.0.0.1", 0))
+        self.listen()
 
-    def accept(self) -> tuple[socket.socket, object]:
+    def _accept(self) -> tuple[int, object]:
         if self.errors:
             raise OSError(self.errors.pop(0), "of this test")
-        return self.sock.accept()
-
-    def setblocking(self, flag: bool) -> None:
-        self.sock.setblocking(flag)
-
-    def fileno(self) -> int:
-        return self.sock.fileno()
-
-    def close(self) -> None:
-        self.sock.close()
+        return super()._accept()  # type: ignore[misc,no-any-return]
 
 
 class Door:
     def __init__(self) -> None:
         self.now = 10.0
         self.loop = Loop(clock=lambda: self.now)
-        sock = socket.create_server(("127.0.0.1", 0))
-        self.address = sock.getsockname()
-        self.flaky = Flaky(sock)
+        self.flaky = Flaky()
+        self.address = self.flaky.getsockname()
         self.accepted: list[socket.socket] = []
         self.exhausted: list[OSError] = []
         self.clients: list[socket.socket] = []
         self.listener = Listener(
             self.loop,
-            self.flaky,  # type: ignore[arg-type]
+            self.flaky,
             self.accepted.append,
             self.exhausted.append,
         )

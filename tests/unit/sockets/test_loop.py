@@ -114,6 +114,26 @@ def test_unregistered_meanwhile_is_told_nothing(loop: Loop) -> None:
         right.close()
 
 
+def test_what_was_forgotten_is_told_nothing_and_its_number_is_free(loop: Loop, pair: Pair) -> None:
+    ours, theirs = pair
+    forgotten, number = Recorder(ours), ours.fileno()
+    loop.register(number, forgotten)
+    loop.forget(number)
+    loop.forget(number)  # harmless
+    theirs.send(b"x")
+    loop.turn(0.0)
+    ours.close()
+    next_ours, next_theirs = socket.socketpair()
+    with next_ours, next_theirs:
+        assert next_ours.fileno() == number
+        successor = Recorder(next_ours)
+        loop.register(number, successor)
+        next_theirs.send(b"y")
+        loop.turn(0.0)
+        assert (forgotten.told, successor.told) == ([], ["readable"])
+        loop.unregister(number)
+
+
 def test_events_of_a_closed_descriptor_do_not_reach_its_successor(loop: Loop) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     handlers = [Recorder(left) for left, _right in pairs]
