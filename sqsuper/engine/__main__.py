@@ -7,6 +7,11 @@ import signal
 import socket
 import sys
 import time
+from _signal import (  # type: ignore[import-not-found]  # what signal wraps into enumerations
+    SIG_IGN,
+    set_wakeup_fd,
+)
+from _signal import signal as handle
 
 import sqsuper
 from sqsuper.engine import options as command_line
@@ -16,11 +21,19 @@ from sqsuper.engine.control import Control, ControlError, Pulse, Report
 from sqsuper.engine.coordinates import Reading
 from sqsuper.engine.directory import DataDirectory
 from sqsuper.engine.errors import DirectoryError, EngineError
+from sqsuper.engine.holding import Hold
 from sqsuper.engine.keyring import Keyring
 from sqsuper.engine.server import Server, log_line, report
 from sqsuper.engine.service import Limits
+from sqsuper.engine.settling import settle
 from sqsuper.engine.storage import Storage
 from sqsuper.engine.timed import TimedLoop
+from sqsuper.sockets.wakeup import Wakeup
+
+try:
+    import resource
+except ImportError:  # pragma: no cover  # Windows
+    resource = None  # type: ignore[assignment]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +44,10 @@ if TYPE_CHECKING:
     from sqsuper.sockets import Loop
 
 BACKLOG = 1024
+# On Windows the other one lets a second program take a port that is served.
+_EXCLUSIVE: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+_STOPPING = int(signal.SIGTERM), int(signal.SIGINT)
+_IGNORED = [int(getattr(signal, name)) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)]
 
 
 def main(argv: list[str]) -> int:
@@ -39,21 +56,32 @@ def main(argv: list[str]) -> int:
     `argv`: without the program's name. 0: stopped as told; 1: could not start, with one
     line on standard error; 2: wrong usage.
     """
-    if argv and argv[0] in ("--help", "-h", "help"):
-        sys.stdout.write(command_line.USAGE)
-        return 0
-    if argv and argv[0] in ("version", "--version"):
-        sys.stdout.write(f"sqsuper {sqsuper.__version__} (SQ API {API_VERSION})\n")
-        return 0
+    command = _COMMANDS.get(argv[0]) if argv else None
+    if command is None:
+        return _tell(argv[:1])
+    parse, run = command
     try:
-        if not argv or argv[0] != "host":
-            raise command_line.UsageError("a command is missing: host, version or --help")
-        options = command_line.parse(argv[1:])
+        options = parse(argv[1:])
     except command_line.UsageError as error:
         _complain(f"{error} (see --help)")
         return 2
     os.umask(0o077)
     _ignore_signals()
+    return run(options)
+
+
+def _tell(words: list[str]) -> int:
+    if words and words[0] in ("--help", "-h", "help"):
+        sys.stdout.write(command_line.USAGE)
+        return 0
+    if words and words[0] in ("version", "--version"):
+        sys.stdout.write(f"sqsuper {sqsuper.__version__} (SQ API {API_VERSION})\n")
+        return 0
+    _complain("a command is missing: host, settle, version or --help (see --help)")
+    return 2
+
+
+def _host(options: Options) -> int:
     try:
         _check_pipes(options)
         sockets = _sockets(options)
@@ -73,13 +101,28 @@ def main(argv: list[str]) -> int:
         directory.close()
 
 
+def _settle(options: Options) -> int:
+    try:
+        directory = _directory(options)
+    except (DirectoryError, OSError) as error:
+        _complain(str(error))
+        return 1
+    try:
+        return 0 if settle(directory, _complain) else 1
+    except (EngineError, OSError) as error:
+        _complain(str(error))
+        return 1
+    finally:
+        directory.close()
+
+
 class Engine:
     """One engine: everything wired together, around one loop."""
 
     def __init__(
         self, options: Options, sockets: list[socket.socket], directory: DataDirectory
     ) -> None:
-        """`sockets` listen already; `directory` is locked.
+        """`sockets` listen already, the gateway's port, if any, first; `directory` is locked.
 
         Raises JournalError or OSError if the journal there cannot be gone on from.
         """
@@ -87,10 +130,12 @@ class Engine:
         self._loop = TimedLoop()
         self._options = options
         self._sockets = sockets
+        self._gateway = sockets.pop(0) if options.gateway_port is not None else None
         self._report = Report(options.report_fd)
         self._status = 0
         self._serving = False
         self._stopping = False
+        self._holding: tuple[int, Hold] | None = None
         self._policy = Policy(
             options.checkpoint_idle, options.checkpoint_age, options.checkpoint_journal
         )
@@ -131,6 +176,9 @@ class Engine:
                 failed=self._control_failed,
                 pinged=self._pinged,
                 adjusted=self._adjust,
+                held=self._hold,
+                released=self._release,
+                stopped=self._stop,
             )
         elif self._options.key is not None:
             self._serve(Keyring(self._options.name, self._options.key))
@@ -147,11 +195,14 @@ class Engine:
         self._serving = True
         for sock in self._sockets:
             self._server.serve(sock, keyring)
-        if self._options.port is not None:
+        if self._options.control_fd is None and self._options.port is not None:
             host, port = self._sockets[0].getsockname()
             sys.stdout.write(f"serving on http://{host}:{port}/api/v2/\n")
             sys.stdout.flush()
-        self._report.ready()
+        gateway = self._gateway
+        if gateway is not None:
+            self._server.serve(gateway, keyring, gateway=True)
+        self._report.ready(None if gateway is None else gateway.getsockname()[1])
 
     def _stop(self) -> None:
         if self._stopping or not self._serving:
@@ -189,6 +240,20 @@ class Engine:
         )
         self._report.pong(ping, pulse)
 
+    def _hold(self, number: int) -> None:
+        hold = Hold(lambda lost: self._report.held(number, lost))
+        self._holding = (number, hold)
+        self._storage.checkpoints.hold(hold)
+
+    def _release(self, number: int) -> None:
+        held, hold = self._holding or (None, None)
+        if hold is None or held != number:
+            self._report.released(number, kept=False)
+            return
+        self._holding = None
+        self._report.released(number, kept=not hold.over)
+        hold.release()
+
     def _control_failed(self, error: ControlError) -> None:
         _complain(str(error))
         if not self._serving:
@@ -212,37 +277,24 @@ class _Signals:
     """Turns SIGTERM and SIGINT into a call in the loop."""
 
     def __init__(self, loop: Loop, stop: Callable[[], None]) -> None:
-        self._loop = loop
         self._stop = stop
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._read, False)
-        os.set_blocking(self._write, False)
-        self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._old = {
-            number: signal.signal(number, _note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        loop.register(self._read, self)
+        self._wakeup = Wakeup(loop, self._came)
+        self._old_fd = set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self._old: dict[int, object] = {}
+        for number in _STOPPING:
+            self._old[number] = handle(number, _note)
 
-    def readable(self) -> None:
-        """Take signals (for the loop)."""
-        for number in os.read(self._read, 64):
+    def _came(self, numbers: bytes) -> None:
+        for number in numbers:
             if number in self._old:
                 self._stop()
 
-    def writable(self) -> None:
-        """Never asked for."""
-
-    def hung_up(self) -> None:
-        """Never: both ends are ours."""
-
     def close(self) -> None:
         """Give the signals back."""
-        self._loop.unregister(self._read)
-        signal.set_wakeup_fd(self._old_fd)
+        set_wakeup_fd(self._old_fd)
         for number, handler in self._old.items():
-            signal.signal(number, handler)
-        os.close(self._read)
-        os.close(self._write)
+            handle(number, handler)
+        self._wakeup.close()
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:
@@ -261,22 +313,33 @@ def _check_pipes(options: Options) -> None:
 
 
 def _sockets(options: Options) -> list[socket.socket]:
-    if options.port is None:
-        return [_inherited(fd) for fd in options.listen_fds]
+    found = []
+    for port in (options.gateway_port, options.port):
+        if port is not None:
+            found.append(_listening(port))
+    for fd in options.listen_fds:
+        found.append(_inherited(fd))
+    return found
+
+
+def _listening(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind(("127.0.0.1", options.port))
+        if _EXCLUSIVE is None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, _EXCLUSIVE, 1)
+        sock.bind(("127.0.0.1", port))
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise OSError(f"port {options.port}: {error.strerror}") from None
-    return [sock]
+        raise OSError(f"port {port}: {error.strerror}") from None
+    return sock
 
 
 def _inherited(fd: int) -> socket.socket:
     try:
-        sock = socket.socket(fileno=fd)
+        sock = socket.socket(-1, -1, -1, fd)
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             sock.detach()
             raise OSError(f"--listen-fd {fd}: not a listening socket")
@@ -289,10 +352,13 @@ def _inherited(fd: int) -> socket.socket:
 
 def _directory(options: Options) -> DataDirectory:
     try:
-        os.makedirs(options.data_dir, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise DirectoryError(f"data directory {options.data_dir}: {error.strerror}") from None
-    directory = DataDirectory(options.data_dir)
+        directory = DataDirectory(options.data_dir)
+    except DirectoryError:
+        try:
+            os.makedirs(options.data_dir, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise DirectoryError(f"data directory {options.data_dir}: {error.strerror}") from None
+        directory = DataDirectory(options.data_dir)
     try:
         directory.lock(options.lock_seconds, waits=Report(options.report_fd).standby)
     except DirectoryError:
@@ -304,16 +370,12 @@ def _directory(options: Options) -> DataDirectory:
 def _ignore_signals() -> None:
     # Python's own habit, whatever the parent left: a lost client is EPIPE, a file past its
     # limit is EFBIG.
-    for name in ("SIGPIPE", "SIGXFSZ"):
-        number = getattr(signal, name, None)
-        if number is not None:
-            signal.signal(number, signal.SIG_IGN)
+    for number in _IGNORED:
+        handle(number, SIG_IGN)
 
 
 def _set_limits() -> None:
-    try:
-        import resource  # noqa: PLC0415  # not on every platform
-    except ImportError:
+    if resource is None:
         return
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # A core file would hold key and tokens' digests, and users' texts.
@@ -327,6 +389,8 @@ def _set_limits() -> None:
 def _complain(line: str) -> None:
     log_line(f"sqsuper.engine: {line}")
 
+
+_COMMANDS = {"host": (command_line.parse, _host), "settle": (command_line.parse_settle, _settle)}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

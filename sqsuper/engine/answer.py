@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqsuper.engine.errors import EngineError
-    from sqsuper.engine.files import OpenFile
+    from sqsuper.engine.files import OpenFile, ReadFile
 
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
@@ -48,7 +48,7 @@ class Answer:
         status: int = 200,
         content_type: bytes | None = TEXT,
         pieces: Iterator[bytes] | None = None,
-        file: OpenFile | None = None,
+        file: OpenFile | ReadFile | None = None,
         length: int | None = None,
         etag: bytes | None = None,
         error: EngineError | None = None,

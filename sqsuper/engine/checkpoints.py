@@ -10,6 +10,9 @@ look      T  whether the file in place is still the one that we know
 target    L  recorded; the group with it, and so every write in the snapshot, is made durable
 place     T  rename, sync of the directory
 end       L  recorded; old segments may go
+
+A hold saves everything as of one moment, and then replaces no file until it is released: whoever
+copies the files meanwhile has all phexts as they were at that moment, batches whole.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 from sqsuper.engine.errors import EngineError, write_error
 from sqsuper.engine.journal.errors import PoisonedError
 from sqsuper.engine.loaded import Unloaded
-from sqsuper.engine.saving import Handed, Look, gathered
+from sqsuper.engine.replacing import Replacing
 from sqsuper.engine.store import MAX_VERSIONS
 from sqsuper.engine.turns import Gate
 
@@ -27,11 +30,11 @@ if TYPE_CHECKING:
 
     from sqsuper.engine.commits import Commits
     from sqsuper.engine.directory import DataDirectory
-    from sqsuper.engine.document import Snapshot
-    from sqsuper.engine.journal.identity import Identity
+    from sqsuper.engine.holding import Hold
     from sqsuper.engine.journal.jobs import Preparation, Removal
     from sqsuper.engine.journal.writer import Journal
     from sqsuper.engine.loaded import Phext
+    from sqsuper.engine.replacing import Begun
     from sqsuper.engine.store import Store
     from sqsuper.engine.turns import Job, Turns
     from sqsuper.engine.worker import Worker
@@ -42,6 +45,8 @@ RETRY_SECONDS = 1.0
 _COMPLAINT_SECONDS = 60.0
 # How long a clean stop waits for a journal that fails.
 _GIVE_UP_SECONDS = 2.0
+# How long files are held at most: whoever copies them may be gone.
+HOLD_SECONDS = 30.0
 
 
 class Policy:
@@ -83,11 +88,13 @@ class Checkpoints:
     ) -> None:
         self._loop = loop
         self._turns = turns
-        self._directory = directory
         self._journal = journal
         self._commits = commits
         self._store = store
         self._worker = worker
+        self._replacing = Replacing(
+            directory=directory, journal=journal, commits=commits, store=store, worker=worker
+        )
         self._policy = policy
         self._clock = clock
         self._log = log
@@ -98,6 +105,7 @@ class Checkpoints:
         # To be saved at once, in this order
         self._wanted: dict[bytes, None] = {}
         self._ended = Gate()
+        self._hold: Hold | None = None
         store.save = self.save
         store.changed = self.changed
 
@@ -119,6 +127,8 @@ class Checkpoints:
         """Save everything, and return whether that went well. For a clean stop."""
         failed: set[bytes] = set()
         while self._running:
+            if self._hold is not None:
+                self._hold.release()
             yield self._ended
         self._running = True  # and no other from now on
         while True:
@@ -132,6 +142,63 @@ class Checkpoints:
             if not (yield from self._checkpoint(places[0])):
                 failed.add(places[0])
         return not failed
+
+    def hold(self, hold: Hold) -> None:
+        """Save everything as of one moment, tell `hold`, and replace no file until its end.
+
+        Another hold that is under way ends.
+        """
+        self._turns.run(self._held(hold))
+
+    def _held(self, hold: Hold) -> Job[None]:
+        while self._running:
+            if self._hold is not None:
+                self._hold.release()
+            yield self._ended
+        self._running = True
+        self._hold = hold
+        try:
+            # First what can be saved one by one, so that the moment has little left to write.
+            for place in self._store.unsaved():
+                if place in self._store.unsaved():
+                    yield from self._checkpoint(place)
+            if not hold.over:
+                lost = yield from self._save_together()
+                self._loop.after(HOLD_SECONDS, hold.release)
+                hold.begun(lost)
+            while not hold.over:
+                yield hold.gate
+        finally:
+            self._hold = None
+            self._running = False
+            self._ended.open()
+        self._schedule()
+
+    def _save_together(self) -> Job[int]:
+        """Save what is unsaved at one moment; return how many phexts that went wrong for."""
+        begun: list[Begun] = []
+        gate = Gate()
+        lost = -1
+
+        def begin() -> None:
+            nonlocal lost
+            lost = 0
+            for place in self._store.unsaved():
+                phext = self._store.phext_at(place)
+                if phext is None:
+                    lost += 1  # of before, and could not be opened
+                elif phext.exists:
+                    phext.saving = True
+                    begun.append(self._replacing.begin(phext))
+            gate.open()
+
+        self._commits.when_sealed(begin)
+        while lost < 0:
+            yield gate
+        for one in begun:
+            if not (yield from self._saved(one.phext, self._replacing.finish(one))):
+                lost += 1
+        return lost
 
     def housekeeping(self) -> None:
         """Prepare and remove segments; to be called after each commit."""
@@ -234,29 +301,39 @@ class Checkpoints:
         self._retry.pop(place, None)
         try:
             phext = yield from self._open(place)
-            phext.saving = True
+        except PoisonedError:
+            self._store.stuck = True
+            return False
+        except (OSError, EngineError) as error:
+            return self._failed(place, error)
+        phext.saving = True
+        return (yield from self._saved(phext, self._save(phext)))
+
+    def _saved(self, phext: Phext, saving: Job[None]) -> Job[bool]:
+        """Do what saves a phext; return whether that went well."""
+        try:
             try:
-                if phext.exists:
-                    yield from self._save(phext)
-                else:
-                    self._record_absent(phext)
+                yield from saving
             finally:
                 phext.saving = False
-                loaded = self._store.phext_at(place) is phext
-                if loaded and phext.since is None and self._journal.unsaved(place):
+                loaded = self._store.phext_at(phext.place) is phext
+                if loaded and phext.since is None and self._journal.unsaved(phext.place):
                     phext.changed(self._clock())
                 self._store.saved()
         except PoisonedError:
             self._store.stuck = True
             return False
         except (OSError, EngineError) as error:
-            if isinstance(error, OSError):
-                error = write_error(_shown(place), error)
-            self._complain(str(error))
-            self._store.stuck = True
-            return False
+            return self._failed(phext.place, error)
         self._store.stuck = False
         return True
+
+    def _failed(self, place: bytes, error: OSError | EngineError) -> bool:
+        if isinstance(error, OSError):
+            error = write_error(_shown(place), error)
+        self._complain(str(error))
+        self._store.stuck = True
+        return False
 
     def _open(self, place: bytes) -> Job[Phext]:
         while True:
@@ -266,80 +343,20 @@ class Checkpoints:
                 yield from self._store.loading(missing)
 
     def _save(self, phext: Phext) -> Job[None]:
-        journal, place = self._journal, phext.place
-        begun: list[tuple[int, Snapshot]] = []
+        if not phext.exists:
+            self._replacing.record_absent(phext)
+            return
+        begun: list[Begun] = []
         gate = Gate()
 
         def begin() -> None:
-            begun.append((journal.begin_checkpoint(place), phext.document.snapshot()))
-            phext.since = None
+            begun.append(self._replacing.begin(phext))
             gate.open()
 
         self._commits.when_sealed(begin)
         while not begun:
             yield gate
-        up_to, snapshot = begun[0]
-        created = phext.created
-        try:
-            yield from self._replace(phext, up_to, snapshot)
-        except BaseException:
-            journal.abandon_checkpoint(place)
-            raise
-        phext.created = created and phext.signature is None
-
-    def _replace(self, phext: Phext, up_to: int, snapshot: Snapshot) -> Job[None]:
-        journal, place = self._journal, phext.place
-        handed = Handed()
-        file = self._directory.replacement(place, handed)
-        try:
-            for piece in gathered(snapshot.pieces()):
-                handed.piece = piece
-                yield from self._worker.run(handed.giving(file.step))
-            yield from self._worker.run(file.step)
-            look = Look(self._directory, phext, file)
-            yield from self._worker.run(look.run)
-            if look.is_changed and not journal.is_ours(place, look.identity):
-                self._lose(phext, look.identity)
-                return
-            try:
-                number = journal.target(place, up_to, file.identity)
-            except ValueError:
-                # The journal was renewed meanwhile: the snapshot may hold what was undone.
-                raise PoisonedError(RuntimeError("the journal was renewed")) from None
-            self._commits.record(number)
-            yield from self._durable(number)
-            yield from self._worker.run(look.place)
-        finally:
-            file.close()
-        phext.signature = look.placed
-        phext.identity = file.identity
-        journal.checkpointed(place, up_to, file.identity)
-        self._commits.record()
-
-    def _record_absent(self, phext: Phext) -> None:
-        # All writes that would have made it failed: there is nothing, and that is saved.
-        up_to = self._journal.begin_checkpoint(phext.place)
-        phext.since = None
-        self._journal.checkpointed(phext.place, up_to, None)
-        self._commits.record()
-
-    def _lose(self, phext: Phext, identity: Identity) -> None:
-        self._store.keep_conflict(phext)
-        self._store.replaced(phext, identity)
-
-    def _durable(self, number: int) -> Job[None]:
-        gate = Gate()
-        outcome: list[BaseException | None] = []
-
-        def told(error: BaseException | None) -> None:
-            outcome.append(error)
-            gate.open()
-
-        self._commits.wait(number, told)
-        while not outcome:
-            yield gate
-        if outcome[0] is not None:
-            raise PoisonedError(outcome[0])
+        yield from self._replacing.finish(begun[0])
 
     def _pause(self) -> Job[None]:
         gate = Gate()

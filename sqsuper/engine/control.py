@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 from sqsuper.engine.keyring import Keyring
 from sqsuper.engine.options import UsageError, parse_live
+from sqsuper.sockets.capabilities import HERE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ class Control:
     `opened(keyring)`: called once, with the first line's key and tokens. `ended()`: called
     once, at the pipe's end. `failed(error)`: called with ControlError for a malformed line,
     which changes nothing. `pinged(number)`: called for each question whether the loop turns.
-    `adjusted(options)`: called with other options that hold from now on.
+    `adjusted(options)`: called with other options that hold from now on. `held(number)`: called
+    to have everything saved, and the files left as they are; `released(number)`: to end that.
+    `stopped()`: called to stop, as a signal tells where there are such.
     """
 
     def __init__(
@@ -44,6 +46,9 @@ class Control:
         failed: Callable[[ControlError], None],
         pinged: Callable[[int], None],
         adjusted: Callable[[Options], None],
+        held: Callable[[int], None],
+        released: Callable[[int], None],
+        stopped: Callable[[], None] | None = None,
     ) -> None:
         self._loop = loop
         self._fd = fd
@@ -51,12 +56,18 @@ class Control:
         self._opened = opened
         self._ended = ended
         self._failed = failed
-        self._pinged = pinged
         self._adjusted = adjusted
+        self._numbered = {"ping": pinged, "hold": held, "release": released}
+        self._stopped = stopped
         self._buffer = bytearray()
         self._keyring: Keyring | None = None
-        os.set_blocking(fd, False)
-        loop.register(fd, self)
+        if HERE.pipes:
+            os.set_blocking(fd, False)
+            loop.register(fd, self)
+        else:
+            from sqsuper.engine.piped import Piped  # noqa: PLC0415  # for few systems
+
+            Piped(loop, fd, self._took)
 
     def readable(self) -> None:
         """Read what is there (for the loop)."""
@@ -66,6 +77,9 @@ class Control:
             return
         except OSError:
             data = b""
+        self._took(data)
+
+    def _took(self, data: bytes) -> None:
         if not data:
             self.hung_up()
             return
@@ -90,17 +104,14 @@ class Control:
         self._ended()
 
     def _take(self, line: bytes) -> None:
-        import json  # noqa: PLC0415  # not needed by who starts an engine by hand
-
         try:
-            message = json.loads(line)
-            tokens = message.get("tokens") if isinstance(message, dict) else None
-            key = message.get("key") if isinstance(message, dict) else None
-            ping = message.get("ping") if isinstance(message, dict) else None
-            words = message.get("options") if isinstance(message, dict) else None
+            message = _loads(line)
         except ValueError:
             # Its text would show a key.
             raise ControlError("a control line is not JSON") from None
+        if not isinstance(message, dict):
+            message = {}
+        tokens, key, words = message.get("tokens"), message.get("key"), message.get("options")
         if self._keyring is None:
             if not isinstance(key, str) or not key:
                 raise ControlError("the first control line has no key")
@@ -112,19 +123,39 @@ class Control:
             self._replace(self._keyring, tokens)
         if words is not None:
             self._adjusted(_options(words))
-        if type(ping) is int:
-            self._pinged(ping)
-        elif ping is not None:
-            raise ControlError("a control line's ping is no number")
+        if message.get("stop") is True and self._stopped is not None:
+            self._stopped()
+        for name, call in self._numbered.items():
+            number = message.get(name)
+            if type(number) is int:
+                call(number)
+            elif number is not None:
+                raise ControlError(f"a control line's {name} is no number")
 
     @staticmethod
     def _replace(keyring: Keyring, tokens: object) -> None:
-        if not isinstance(tokens, list) or not all(isinstance(each, dict) for each in tokens):
+        if not isinstance(tokens, list) or set(map(type, tokens)) - {dict}:
             raise ControlError("a control line's tokens are no list of objects")
         try:
             keyring.replace(tokens)
         except ValueError as error:
             raise ControlError(str(error)) from None
+
+
+_decode: Callable[[str], tuple[object, int]] | None = None
+
+
+def _loads(line: bytes) -> object:
+    global _decode  # noqa: PLW0603  # once: to import it again is not free
+    if _decode is None:
+        from json import JSONDecoder  # noqa: PLC0415  # not for who starts an engine by hand
+
+        _decode = JSONDecoder().raw_decode
+    text = line.decode().strip()
+    message, end = _decode(text)
+    if end != len(text):
+        raise ValueError("more than one value")
+    return message
 
 
 def _options(words: object) -> Options:
@@ -157,17 +188,20 @@ class Pulse:
         self.storage = storage
 
 
+_READY_AT = b'{"event": "ready", "port": %d}\n'
+
+
 class Report:
     """Writes events to the supervisor, if there is one; what it does not take is lost."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
-        if fd is not None:
+        if fd is not None and HERE.pipes:
             os.set_blocking(fd, False)
 
-    def ready(self) -> None:
-        """Tell that requests are served."""
-        self._write(b'{"event": "ready"}\n')
+    def ready(self, port: int | None = None) -> None:
+        """Tell that requests are served, the gateway's at `port` if it was to be a free one."""
+        self._write(b'{"event": "ready"}\n' if port is None else _READY_AT % port)
 
     def standby(self) -> None:
         """Tell that all is loaded, and only the data directory is still another engine's."""
@@ -182,7 +216,23 @@ class Report:
             % (ping, pulse.lag, pulse.requests, pulse.moved, pulse.inflight, storage)
         )
 
+    def held(self, hold: int, lost: int) -> None:
+        """Tell that files stay as they are for the hold of that number.
+
+        `lost`: how many phexts could not be saved before.
+        """
+        self._write(b'{"event": "held", "hold": %d, "lost": %d}\n' % (hold, lost))
+
+    def released(self, hold: int, *, kept: bool) -> None:
+        """Tell that the hold of that number is over; `kept`: it lasted until it was released."""
+        self._write(
+            b'{"event": "released", "hold": %d, "kept": %b}\n'
+            % (hold, b"true" if kept else b"false")
+        )
+
     def _write(self, line: bytes) -> None:
         if self._fd is not None:
-            with suppress(OSError):
+            try:  # noqa: SIM105  # less is touched for a first line
                 os.write(self._fd, line)
+            except OSError:
+                pass

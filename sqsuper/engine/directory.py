@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from sqsuper.engine import names
-from sqsuper.engine.disk import Disk
+from sqsuper.engine.disk import local
 from sqsuper.engine.errors import (
     DirectoryError,
     ForbiddenNameError,
@@ -17,7 +17,7 @@ from sqsuper.engine.errors import (
     ReadError,
     write_error,
 )
-from sqsuper.engine.files import File, OpenFile, Parent, PhextFile, signature
+from sqsuper.engine.files import File, OpenFile, Parent, PhextFile, ReadFile, signature
 from sqsuper.engine.journal import conflict
 from sqsuper.engine.journal.identity import identity_of
 
@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
+    from sqsuper.engine.disk import Disk
     from sqsuper.engine.files import Signature
     from sqsuper.engine.journal.identity import Identity
 
@@ -35,6 +36,7 @@ _SUFFIX = names.SUFFIX.encode()
 # Side files of ours: no phext's name begins with a dot.
 _SIDE_PREFIX = b".sqsuper-"
 _SIDE_SUFFIX = b".tmp"
+_SEPARATOR = os.sep.encode()
 # What will be gone once everything is saved.
 _NOT_CHARGED = (".sqsuper-", ".journal-")
 # What opening says of something that is no regular file.
@@ -50,14 +52,14 @@ class DataDirectory:
 
     def __init__(self, path: str, disk: Disk | None = None) -> None:
         """Open the directory. Raises DirectoryError."""
-        self._disk = Disk() if disk is None else disk
+        self._disk = local() if disk is None else disk
         self._path = path
         self._counter = 0
         try:
             self._fd = self._disk.open_root(path)
         except OSError as error:
             raise DirectoryError(f"data directory {path}: {_why(error)}") from None
-        self._root = os.fsencode(os.path.realpath(path))
+        self._real: bytes | None = None
 
     def lock(
         self,
@@ -92,6 +94,13 @@ class DataDirectory:
             self._disk.close(self._fd)
             self._fd = -1
 
+    @property
+    def _root(self) -> bytes:
+        # When first needed: hardly any directory has links.
+        if self._real is None:
+            self._real = os.fsencode(os.path.realpath(self._path))
+        return self._real
+
     def place(self, name: str) -> bytes:
         """Return the place of phext `name`, whether there is a file or not.
 
@@ -109,10 +118,10 @@ class DataDirectory:
         if not stat.S_ISLNK(status.st_mode):
             return filename
         real = os.path.realpath(os.path.join(self._root, filename))
-        root = self._root if self._root.endswith(b"/") else self._root + b"/"
+        root = self._root if self._root.endswith(_SEPARATOR) else self._root + _SEPARATOR
         if not real.startswith(root):
             raise ForbiddenNameError
-        place = real[len(root) :]
+        place = real[len(root) :].replace(_SEPARATOR, b"/")
         if any(part.startswith(b".") for part in place.split(b"/")):
             raise ForbiddenNameError
         return place
@@ -141,8 +150,11 @@ class DataDirectory:
                 raise ForbiddenNameError from None
             raise ReadError(name, error.errno, _why(error)) from None
 
-    def open(self, place: bytes, expected: Signature) -> OpenFile | None:
-        """Open a file to send it, or return None if its signature is not `expected`."""
+    def open(self, place: bytes, expected: Signature) -> OpenFile | ReadFile | None:
+        """Open a file to send it, or return None if its signature is not `expected`.
+
+        Where an open file could not be replaced, it is read instead.
+        """
         try:
             with Parent(self._disk, self._fd, place) as (directory, filename):
                 fd = self._disk.open_read(filename, directory)
@@ -153,7 +165,9 @@ class DataDirectory:
             same = signature(self._disk.fstat(fd)) == expected
         except OSError:
             same = False
-        return file if same else None
+        if not same:
+            return None
+        return file if self._disk.replaces_open else _read(file)
 
     def signature(self, place: bytes) -> Signature | None:
         """Return the signature of the file at a place, or None if it cannot be had."""
@@ -279,12 +293,20 @@ class DataDirectory:
 
     def sweep(self) -> None:
         """Remove side files that a killed engine left; the directory is locked."""
-        with suppress(OSError):
-            for entry in list(self._disk.scan(self._fd)):
+        for name in self._side_files():
+            with suppress(OSError):
+                self._disk.unlink(name, self._fd)
+
+    def _side_files(self) -> list[bytes]:
+        found = []
+        try:
+            for entry in self._disk.scan(self._fd):
                 name = os.fsencode(entry.name)
                 if name.startswith(_SIDE_PREFIX) and name.endswith(_SIDE_SUFFIX):
-                    with suppress(OSError):
-                        self._disk.unlink(name, self._fd)
+                    found.append(name)
+        except OSError:
+            return found
+        return found
 
     def _holder(self) -> int | None:
         try:
@@ -296,6 +318,13 @@ class DataDirectory:
                         return int(words[4])
         except (OSError, ValueError, IndexError):
             pass
+        return None
+
+
+def _read(file: OpenFile) -> ReadFile | None:
+    try:
+        return ReadFile(file.read_all())
+    except OSError:
         return None
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 
+from sqsuper.sockets import locking
+from sqsuper.sockets.capabilities import HERE
+
 try:
     import fcntl
-except ImportError:  # pragma: no cover  # Windows
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TYPE_CHECKING = False
@@ -26,6 +29,7 @@ _DIRECTORY = (
     | getattr(os, "O_DIRECTORY", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
+_ROOT = _DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0)
 _CREATE = (
     os.O_WRONLY
     | os.O_CREAT
@@ -40,7 +44,12 @@ _NO_FULL_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.EOPN
 
 
 class Disk:
-    """The real one. Names are bytes, relative to an open directory; errors are OSError."""
+    """The real one. Names are bytes, relative to an open directory; errors are OSError.
+
+    `replaces_open`: whether a file can be replaced by another while it is open.
+    """
+
+    replaces_open = True
 
     # The fcntl(2) command by which a sync reaches the medium where fsync(2) ends at the drive's
     # cache (macOS); None elsewhere.
@@ -48,7 +57,7 @@ class Disk:
 
     def open_root(self, path: str) -> int:
         """Open the data directory itself; a link there is the operator's and followed."""
-        return os.open(path, _DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
+        return os.open(path, _ROOT)
 
     def open_directory(self, name: bytes, directory: int) -> int:
         """Open a directory; no link is followed."""
@@ -109,8 +118,7 @@ class Disk:
 
     def lock(self, fd: int) -> None:
         """Take an exclusive lock, or raise BlockingIOError."""
-        if fcntl is not None:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locking.lock(fd)
 
     def close(self, fd: int) -> None:
         """Close."""
@@ -118,17 +126,11 @@ class Disk:
 
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         """Write at an offset, and return how much was written."""
-        if hasattr(os, "pwrite"):
-            return os.pwrite(fd, data, offset)
-        os.lseek(fd, offset, os.SEEK_SET)  # pragma: no cover  # Windows
-        return os.write(fd, data)  # pragma: no cover
+        return os.pwrite(fd, data, offset)
 
     def pread(self, fd: int, count: int, offset: int) -> bytes:
         """Read at most `count` bytes at an offset."""
-        if hasattr(os, "pread"):
-            return os.pread(fd, count, offset)
-        os.lseek(fd, offset, os.SEEK_SET)  # pragma: no cover  # Windows
-        return os.read(fd, count)  # pragma: no cover
+        return os.pread(fd, count, offset)
 
     def fdatasync(self, fd: int) -> None:
         """Make a file's data durable, and of its metadata what reading them back needs."""
@@ -136,3 +138,12 @@ class Disk:
             os.fdatasync(fd)
         else:
             self.fsync(fd)
+
+
+def local() -> Disk:
+    """Return this system's."""
+    if HERE.directories:
+        return Disk()
+    from sqsuper.engine.path_disk import PathDisk  # noqa: PLC0415  # for few systems
+
+    return PathDisk()

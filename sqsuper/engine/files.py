@@ -115,6 +115,28 @@ class PhextFile:
         self._under.__exit__()
 
 
+class ReadFile:
+    """As `OpenFile`, of a file that was read and is not open any more: there is no `fd`."""
+
+    __slots__ = ("_data", "fd", "position")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.fd = -1
+        self.position = 0
+
+    def read(self) -> bytes:
+        """Return the next piece; empty at the end."""
+        piece = self._data[self.position : self.position + _STREAM_BYTES]
+        self.position += len(piece)
+        return piece
+
+    def read_all(self) -> bytes:
+        """Return all that is left."""
+        left, self.position = self._data[self.position :], len(self._data)
+        return left
+
+
 class OpenFile:
     """An open file's bytes, one after the other. It is open until it is dropped."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 USAGE = """\
 usage: python -m sqsuper.engine host PORT --key KEY [--data-dir DIR] [options]
+       python -m sqsuper.engine settle --data-dir DIR
        python -m sqsuper.engine version | --help
 
 Serves SQ's API on 127.0.0.1:PORT (0: any free port) from the phext files in DIR (default:
@@ -34,9 +35,13 @@ options:
 
 for a supervisor:
   --listen-fd FD                a listening socket to serve on instead of PORT (repeatable)
+  --gateway-port PORT           likewise, a port on 127.0.0.1 for its gateway alone, beside PORT
+                                if that is given (0: any free one, which "ready" tells)
   --control-fd FD               JSON lines: first {"key": ..., "tokens": [...]}, later
                                 {"tokens": [...]} or {"options": ["--quota-mb", "5", ...]};
-                                its end ends the engine
+                                {"hold": N} has all saved as of one moment, and no file
+                                replaced until {"release": N}; {"stop": true} stops it as
+                                SIGTERM does; its end ends the engine
   --report-fd FD                JSON lines of ours: {"event": "ready"} and others
   --lock-seconds SECONDS        wait so long for the engine that has the data directory now
                                 (5); {"event": "standby"} says that there is one
@@ -60,6 +65,7 @@ class Options:
         "checkpoint_journal",
         "control_fd",
         "data_dir",
+        "gateway_port",
         "head_timeout",
         "idle_timeout",
         "key",
@@ -88,6 +94,7 @@ class Options:
         self.name = "sqsuper"
         self.lenient = False
         self.listen_fds: list[int] = []
+        self.gateway_port: int | None = None
         self.lock_seconds = 5.0
         self.control_fd: int | None = None
         self.report_fd: int | None = None
@@ -141,8 +148,22 @@ _TEXTS = {"--key": "key", "--data-dir": "data_dir", "--name": "name"}
 
 def parse(arguments: list[str]) -> Options:
     """Read what follows `host`. Raises UsageError."""
+    options = _read(arguments)
+    _check(options)
+    return options
+
+
+def parse_settle(arguments: list[str]) -> Options:
+    """Read what follows `settle`. Raises UsageError."""
+    options = _read(arguments)
+    if options.port is not None or options.listen_fds:
+        raise UsageError("settle serves no port")
+    return options
+
+
+def _read(arguments: list[str]) -> Options:
     options = Options()
-    rest = list(reversed(arguments))
+    rest = arguments[::-1]
     while rest:
         argument = rest.pop()
         if not argument.startswith("--"):
@@ -156,7 +177,6 @@ def parse(arguments: list[str]) -> Options:
                 raise UsageError(f"{option} needs a value")
             value = rest.pop()
         _set(options, option, value)
-    _check(options)
     return options
 
 
@@ -184,6 +204,8 @@ def _set(options: Options, option: str, value: str) -> None:
         setattr(options, _SECONDS[option], _time(option, value))
     elif option == "--listen-fd":
         options.listen_fds.append(_count(option, value))
+    elif option == "--gateway-port":
+        options.gateway_port = _port(value)
     elif option == "--coordinates":
         if value not in ("strict", "lenient"):
             raise UsageError(f"--coordinates is strict or lenient, not '{value}'")
@@ -193,8 +215,10 @@ def _set(options: Options, option: str, value: str) -> None:
 
 
 def _check(options: Options) -> None:
-    if options.port is None and not options.listen_fds:
+    if options.port is None and options.gateway_port is None and not options.listen_fds:
         raise UsageError("a port is missing")
+    if options.gateway_port is not None and (options.listen_fds or options.control_fd is None):
+        raise UsageError("--gateway-port needs --control-fd, and excludes --listen-fd")
     if options.port is not None and options.listen_fds:
         raise UsageError("a port and --listen-fd exclude each other")
     if options.control_fd is None and not options.key:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqsuper.engine.answer import Answer
-    from sqsuper.engine.files import OpenFile
+    from sqsuper.engine.files import OpenFile, ReadFile
     from sqsuper.engine.service import Service
     from sqsuper.sockets import Connection
 
@@ -41,7 +41,7 @@ class Sending:
     ) -> None:
         self._service = service
         self._connection = connection
-        self._file: OpenFile | None = answer.file
+        self._file: OpenFile | ReadFile | None = answer.file
         self._pieces: Iterator[bytes] | None = answer.pieces
         self._left = answer.length or 0
         self._sent = sent
@@ -102,7 +102,7 @@ class Sending:
         file = self._file
         assert file is not None
         try:
-            if not _SENDFILE:
+            if not _SENDFILE or file.fd < 0:
                 piece = file.read()[: self._left]
                 self._connection.send(piece)
                 return len(piece)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 
 from sqsuper.engine.exchange import Exchange
 from sqsuper.engine.guesses import DEFAULT_PER_MINUTE, Guesses
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_CONNECTIONS = 10_000
 _EXHAUSTED_SECONDS = 60.0
+_AF_UNIX = getattr(socket, "AF_UNIX", None)
+_AF_UNIX = None if _AF_UNIX is None else int(_AF_UNIX)
 
 
 class Server:
@@ -70,14 +73,15 @@ class Server:
         self._count = 0
         self._exhausted_at: float | None = None
         self._stopped: Callable[[], None] | None = None
-        times = (
+        shortest = answers.LINGER_SECONDS
+        for seconds in (
             limits.head_timeout,
             limits.idle_timeout,
             limits.body_timeout,
             limits.send_timeout,
-            answers.LINGER_SECONDS,
-        )
-        shortest = min(seconds for seconds in times if seconds is not None)
+        ):
+            if seconds is not None:
+                shortest = min(shortest, seconds)
         loop.every(min(1.0, max(0.05, shortest / 4)), self._sweep)
 
     @property
@@ -100,40 +104,32 @@ class Server:
         """How many bytes moved, both ways, but the gateway's."""
         return sum(service.bytes for service in self._own)
 
-    def serve(self, sock: socket.socket, keyring: Keyring) -> None:
+    def serve(self, sock: socket.socket, keyring: Keyring, *, gateway: bool = False) -> None:
         """Accept on `sock`, which listens already.
 
-        A Unix socket is the gateway's: it takes the key alone, and the gateway keeps the
-        times. Any other is the tenant's own port: it takes the tenant's tokens too.
+        A Unix socket is the gateway's, as is one that is said to be: it takes the key alone,
+        and the gateway keeps the times. Any other is the tenant's own port: it takes the
+        tenant's tokens too.
         """
-        unix = sock.family == getattr(socket, "AF_UNIX", None)
+        unix = super(socket.socket, sock).family == _AF_UNIX  # past the enumeration
+        behind = unix or gateway
         service = Service(
             self._loop,
             self._api,
             self._turns,
             self._commits,
-            self._limits.behind_gateway() if unix else self._limits,
-            lookup=keyring.lookup_key if unix else keyring.lookup,
+            self._limits.behind_gateway() if behind else self._limits,
+            lookup=keyring.lookup_key if behind else keyring.lookup,
             wall_clock=self._wall_clock,
             closed=self._closed,
-            report=lambda error: report(error, self._log),
+            report=self._report,
             guesses=self._guesses,
         )
         self._services.append(service)
-        if not unix:
+        if not behind:
             self._own.append(service)
-
-        def accepted(connected: socket.socket) -> None:
-            address = None
-            if not unix:
-                try:
-                    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    address = str(connected.getpeername()[0])
-                except OSError:
-                    connected.close()  # gone again
-                    return
-            self._accepted(connected, service, address)
-
+        take = self._accepted_of_gateway if gateway else self._accepted_at_port
+        accepted = partial(self._accepted if unix else take, service)
         self._listeners.append(Listener(self._loop, sock, accepted, self._exhausted))
 
     def adjust(
@@ -188,7 +184,21 @@ class Server:
             self._stopped = _nothing
             stopped()
 
-    def _accepted(self, sock: socket.socket, service: Service, address: str | None) -> None:
+    def _accepted_of_gateway(self, service: Service, sock: socket.socket) -> None:
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._accepted(service, sock)
+
+    def _accepted_at_port(self, service: Service, sock: socket.socket) -> None:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            address = str(sock.getpeername()[0])
+        except OSError:
+            sock.close()  # gone again
+            return
+        self._accepted(service, sock, address)
+
+    def _accepted(self, service: Service, sock: socket.socket, address: str | None = None) -> None:
         of_address = 0 if address is None else self._addresses.get(address, 0)
         # The gateway counts its own: clients at the tenant's port must not lock it out.
         if address is not None and (
@@ -237,6 +247,9 @@ class Server:
         for exchange in list(self._exchanges):
             exchange.sweep(now)
 
+    def _report(self, error: BaseException) -> None:
+        report(error, self._log)
+
     def _exhausted(self, error: OSError) -> None:
         if self._exhausted_at is None or self._loop.now - self._exhausted_at >= _EXHAUSTED_SECONDS:
             self._exhausted_at = self._loop.now
@@ -249,10 +262,15 @@ def _nothing() -> None:
 
 def report(error: BaseException, log: Callable[[str], None] | None = None) -> None:
     """Log an exception that nobody expected, by default on standard error."""
-    import traceback  # noqa: PLC0415  # costs start time and is hardly ever needed
-
-    for line in traceback.format_exception(type(error), error, error.__traceback__):
-        (log_line if log is None else log)(line.rstrip("\n"))
+    write = log_line if log is None else log
+    write("Traceback (most recent call last):")
+    # By hand: the module for it takes more memory than the whole of a small tenant.
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        write(f'  File "{code.co_filename}", line {step.tb_lineno}, in {code.co_name}')
+        step = step.tb_next
+    write(f"{type(error).__name__}: {error}")
 
 
 def log_line(line: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqsuper.engine.commits import Commits
     from sqsuper.engine.directory import DataDirectory
     from sqsuper.engine.document import Snapshot
-    from sqsuper.engine.files import File, OpenFile
+    from sqsuper.engine.files import File, OpenFile, ReadFile
     from sqsuper.engine.journal.identity import Identity
     from sqsuper.engine.journal.reading import Texts
     from sqsuper.engine.journal.recovery import Recovered
@@ -79,8 +79,8 @@ class Store:
         self.stuck = False
         """Whether the last checkpoint failed: then nobody waits for the next one."""
         self.commits: Commits
-        self.save: Callable[[Phext], None] = lambda _phext: None
-        self.changed: Callable[[], None] = lambda: None
+        self.save: Callable[[Phext], None] = _unheard
+        self.changed: Callable[[], None] = _unheard
 
     @property
     def loaded(self) -> int:
@@ -166,7 +166,7 @@ class Store:
                 return document.snapshot(), phext.group
             yield self._versions
 
-    def file_of(self, phext: Phext) -> OpenFile | None:
+    def file_of(self, phext: Phext) -> OpenFile | ReadFile | None:
         """Return the file that holds what a phext is, byte for byte.
 
         None: it was changed since, by us or by someone else, or there is none.
@@ -275,8 +275,12 @@ class Store:
 
     def unsaved(self) -> list[bytes]:
         """Return the places of all phexts with changes that no checkpoint has begun to save."""
-        places = [phext.place for phext in self.residents.all() if phext.since is not None]
-        return places + list(self._overlays)
+        places = []
+        for phext in self.residents.all():
+            if phext.since is not None:
+                places.append(phext.place)
+        places += self._overlays
+        return places
 
     def unsaved_size(self) -> int:
         """Return how many bytes a checkpoint of everything would write."""
@@ -423,3 +427,7 @@ class Store:
 def _name_of(place: bytes) -> str:
     filename = place.decode("utf-8", "replace")
     return phext_names.of_file(filename) or filename
+
+
+def _unheard(_phext: Phext | None = None) -> None:
+    pass

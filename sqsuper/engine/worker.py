@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from _queue import SimpleQueue  # what queue and threading are made of, without their start time
 from _thread import allocate_lock, start_new_thread
 from collections import deque
-from contextlib import suppress
 
 from sqsuper.engine.turns import Gate
+from sqsuper.sockets.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable
 
     from sqsuper.engine.turns import Job
@@ -31,20 +31,21 @@ class Worker:
     `done` is then called in the loop with None or what it raised.
     """
 
-    __slots__ = ("_ended", "_finished", "_jobs", "_loop", "_read", "_waiting", "_write")
+    __slots__ = ("_ended", "_finished", "_jobs", "_loop", "_waiting", "_wakeup")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._jobs: SimpleQueue[tuple[Callable[[], object], Outcome] | None] = SimpleQueue()
-        self._finished: deque[tuple[Outcome, BaseException | None]] = deque()
-        self._ended = allocate_lock()
+        # Made with the thread: most workers never have a job.
+        self._jobs: SimpleQueue[tuple[Callable[[], object], Outcome] | None]
+        self._finished: deque[tuple[Outcome, BaseException | None]]
+        self._ended: LockType
         self._waiting = 0
-        self._read = self._write = -1
+        self._wakeup: Wakeup | None = None
 
     @property
     def started(self) -> bool:
         """Whether the thread runs."""
-        return self._read >= 0
+        return self._wakeup is not None
 
     @property
     def busy(self) -> bool:
@@ -53,7 +54,7 @@ class Worker:
 
     def submit(self, job: Callable[[], object], done: Outcome) -> None:
         """Run a job behind those that wait."""
-        if self._read < 0:
+        if self._wakeup is None:
             self._start()
         self._waiting += 1
         self._jobs.put((job, done))
@@ -75,45 +76,31 @@ class Worker:
 
     def close(self) -> None:
         """End the thread when its jobs are done, waiting for it, and make their `done` calls."""
-        if self._read < 0:
+        if self._wakeup is None:
             return
         self._jobs.put(None)
         self._ended.acquire()
         self._ended.release()
-        self._loop.unregister(self._read)
-        self._deliver()
-        os.close(self._read)
-        os.close(self._write)
-        self._read = self._write = -1
+        self._deliver(b"")
+        self._wakeup.close()
+        self._wakeup = None
 
-    def readable(self) -> None:
-        """Take what is finished (for the loop)."""
-        with suppress(BlockingIOError):
-            os.read(self._read, 4096)
-        self._deliver()
-
-    def writable(self) -> None:
-        """Never asked for."""
-
-    def hung_up(self) -> None:
-        """Never: both ends are ours."""
-
-    def _deliver(self) -> None:
+    def _deliver(self, _: bytes) -> None:
         while self._finished:
             done, error = self._finished.popleft()
             self._waiting -= 1
             done(error)
 
     def _start(self) -> None:
+        self._jobs = SimpleQueue()
+        self._finished = deque()
+        self._ended = allocate_lock()
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._read, False)
-        os.set_blocking(self._write, False)
-        self._loop.register(self._read, self)
+        self._wakeup = Wakeup(self._loop, self._deliver)
         self._ended.acquire()
-        start_new_thread(self._run, ())
+        start_new_thread(self._run, (self._wakeup,))
 
-    def _run(self) -> None:
+    def _run(self, wakeup: Wakeup) -> None:
         ending = False
         while True:
             entry = self._jobs.get()
@@ -134,9 +121,7 @@ class Worker:
             self._finished.append((done, failure))
             # Nothing of a job that is done is kept until the next one comes.
             del entry, job, done, failure
-            with suppress(BlockingIOError):
-                # A full pipe wakes the loop as well.
-                os.write(self._write, b"\0")
+            wakeup.wake()
             if ending and self._jobs.empty():
                 break
         self._ended.release()

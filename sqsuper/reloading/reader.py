@@ -26,17 +26,13 @@ from sqsuper.config.diff import same_if_equal
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
 from sqsuper.config.model import Config, Settings, Tenant
+from sqsuper.interpreter import FIND_OURS
 
 PIECE = 50
 NICE = 5
 
-# What a new interpreter does first: it finds this package where its parent found it.
-BOOT = (
-    "import os, sys;"
-    "sys.path[:] = sys.argv.pop(1).split(os.pathsep);"
-    "from sqsuper.reloading.reader import main;"
-    "main(sys.argv[1])"
-)
+# What a new interpreter does first.
+BOOT = FIND_OURS + ("from sqsuper.reloading.reader import main;main(sys.argv[1])")
 
 
 class GarbledError(Exception):
@@ -110,7 +106,7 @@ def read(written: bytes, running: Config) -> Generator[None, None, Config | str]
 
 def main(file: str) -> None:
     """Be the reader's process."""
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # not everywhere
         os.nice(NICE)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else gets between

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-import sqsuper
+from sqsuper import interpreter
 from sqsuper.config.model import Config
 from sqsuper.reloading.reader import BOOT, GarbledError, read
 from sqsuper.slices import Slices
@@ -81,11 +79,12 @@ class _Reader(ProcessProtocol):
     async def spawn(self, file: Path) -> bytes:
         self._file = file
         environment = {name: os.environ[name] for name in ("LANG", "TZ") if name in os.environ}
+        argv = [*interpreter.with_ours(BOOT), str(file)]
         try:
             self._reactor.spawnProcess(
                 self,
-                sys.executable,
-                args=[sys.executable, "-I", "-c", BOOT, _paths(), str(file)],
+                argv[0],
+                args=argv,
                 env={"PATH": os.environ.get("PATH") or os.defpath, **environment},
             )
         except OSError as error:
@@ -106,7 +105,7 @@ class _Reader(ProcessProtocol):
         self._why = why
         if self.transport is not None:
             with suppress(ProcessExitedAlready, OSError):
-                self.transport.signalProcess(signal.SIGKILL)
+                self.transport.signalProcess("KILL")
 
     # ProcessProtocol
 
@@ -134,8 +133,3 @@ class _Reader(ProcessProtocol):
 
 def _not_read(file: Path, why: str) -> str:
     return " ".join(f"{file}: cannot be read: {why}".split())
-
-
-def _paths() -> str:
-    own = str(Path(sqsuper.__file__).resolve().parent.parent)
-    return os.pathsep.join(dict.fromkeys([*(p for p in sys.path if os.path.isabs(p)), own]))

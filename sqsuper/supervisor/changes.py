@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 from collections.abc import Callable, Generator, MutableMapping
 from typing import Any
 
@@ -25,6 +24,11 @@ from sqsuper.supervisor.fleet import Fleet
 from sqsuper.supervisor.lifecycle import Lifecycle
 from sqsuper.supervisor.plan import address_space, engine_options
 from sqsuper.supervisor.process import InstanceProcess
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 _REASONS = {
     Verdict.ADD: "added to the configuration",
@@ -181,9 +185,9 @@ class Changes:
     def _relimit(self, process: InstanceProcess, tenant: Tenant) -> None:
         """Let a process map more or less, which the system may not let us do."""
         hard, pid = tenant.settings.limits.memory_hard, process.pid
-        most = resource.RLIM_INFINITY if hard is None else address_space(hard)
-        if pid is None or not hasattr(resource, "prlimit"):
+        if pid is None or resource is None or not hasattr(resource, "prlimit"):
             return
+        most = resource.RLIM_INFINITY if hard is None else address_space(hard)
         try:
             resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
         except (OSError, ValueError) as error:

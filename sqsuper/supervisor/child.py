@@ -6,13 +6,20 @@
 Standard library only, and nothing of ours before the engine: this file is started by path.
 Descriptor 3 brings one byte when the supervisor has recorded this process (end of file: it
 is gone), then the engine's control lines; a line of JSON on 4 tells why a start failed.
+With `--standard`, where children get no other descriptors, that is standard input and output.
 """
 
 import json
 import os
-import resource
 import signal
 import sys
+from os import chdir, getppid, read, umask
+
+try:
+    import resource
+    from os import setsid
+except ImportError:  # Windows, where --standard is given
+    pass
 
 SETUP_FAILED = 125
 NOT_EXECUTABLE = 126
@@ -24,6 +31,10 @@ REPORT = 4
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LINUX = sys.platform.startswith("linux")
 
@@ -50,8 +61,8 @@ def options(argv: list[str]) -> tuple[dict[str, str], dict[str, list[str]], list
     several: dict[str, list[str]] = {"--path": [], "--avoid": []}
     at = 0
     while at < len(argv) and argv[at] != "--":
-        if argv[at] == "--embedded":
-            single["--embedded"] = ""
+        if argv[at] in ("--embedded", "--standard"):
+            single[argv[at]] = ""
             at += 1
             continue
         if argv[at] in several:
@@ -107,15 +118,28 @@ def confine(death_signal: bool) -> None:
         raise RefusalError(SETUP_FAILED, f"death signal: {os.strerror(ctypes.get_errno())}")
 
 
-def look_up(program: str, avoided: list[str]) -> str:
-    """Return the program's path: absolute, or found in PATH, and in none of `avoided`."""
+def is_below(home: str, path: str) -> bool:
+    """Whether a real path is `home`, which is one too, or leads into it."""
+    try:
+        return os.path.commonpath([home, path]) == home
+    except ValueError:  # on another drive
+        return False
+
+
+def look_up(program: str, avoided: list[str], path: "str | None" = None) -> str:
+    """Return the program's path: absolute, or found in PATH, and in none of `avoided`.
+
+    `path`: that PATH, by default of this process. Raises RefusalError.
+    """
     if "/" in program:
         candidates = [program]
         if not os.path.isabs(program):
             raise RefusalError(NOT_FOUND, f"{program}: not an absolute path")
     else:
-        path = os.environ.get("PATH", os.defpath)
+        path = os.environ.get("PATH", os.defpath) if path is None else path
         candidates = [os.path.join(d, program) for d in path.split(os.pathsep) if os.path.isabs(d)]
+    if os.name == "nt":
+        candidates = [c for name in candidates for c in (name, f"{name}.exe")]
     homes = [os.path.realpath(directory) for directory in avoided]
     status, reason = NOT_FOUND, f"{program}: not found"
     if "/" not in program:
@@ -124,7 +148,7 @@ def look_up(program: str, avoided: list[str]) -> str:
         real = os.path.realpath(candidate)
         if not os.path.exists(real):
             continue
-        if any(os.path.commonpath([home, real]) == home for home in homes):
+        if any(is_below(home, real) for home in homes):
             status, reason = NOT_EXECUTABLE, f"{candidate}: is in a tenant's data directory"
         elif not os.path.isfile(real) or not os.access(real, os.X_OK):
             status, reason = NOT_EXECUTABLE, f"{candidate}: not executable"
@@ -154,9 +178,10 @@ def run_embedded(argv: list[str], paths: list[str]) -> int:
         from sqsuper.engine.__main__ import main  # noqa: PLC0415
     except (ImportError, OSError) as error:
         # As a rule because another user may not look into the installation, or Python's own.
+        user = f"uid {os.getuid()}" if hasattr(os, "getuid") else "this process"
         raise RefusalError(
             NOT_EXECUTABLE,
-            f"uid {os.getuid()} cannot import the engine ({error}): it must be able to read"
+            f"{user} cannot import the engine ({error}): it must be able to read"
             f" {os.pathsep.join(paths)} and Python's library below {sys.base_prefix}",
         ) from None
     return main(argv)
@@ -177,9 +202,12 @@ def plain_signals() -> None:
         signal.signal(signum, signal.SIG_DFL)
 
 
-def await_record(parent: int) -> None:
-    """Wait until the supervisor has recorded us; raises when it is gone."""
-    if os.read(CONTROL, 1) == b"" or os.getppid() != parent:
+def await_record(parent: "int | None", control: int = CONTROL) -> None:
+    """Wait until the supervisor has recorded us; raises when it is gone.
+
+    `parent`: its pid, None where another process may stand between us.
+    """
+    if read(control, 1) == b"" or (parent is not None and getppid() != parent):
         raise RefusalError(PARENT_GONE, "the supervisor is gone")
 
 
@@ -190,27 +218,47 @@ def say(line: str) -> None:
         pass
 
 
-def report(reason: str) -> None:
+def report(reason: str, fd: int = REPORT) -> None:
     try:  # noqa: SIM105
-        os.write(REPORT, json.dumps({"event": "refused", "reason": reason}).encode() + b"\n")
+        os.write(fd, json.dumps({"event": "refused", "reason": reason}).encode() + b"\n")
     except OSError:
         pass
 
 
-def refused(refusal: RefusalError) -> int:
+def refused(refusal: RefusalError, fd: int = REPORT) -> int:
     """Say and report why the start ends; return the exit status."""
     say(refusal.reason)
-    report(refusal.reason)
+    report(refusal.reason, fd)
     return refusal.status
 
 
-def main(argv: list[str]) -> int:
+def begin_standard(
+    single: "dict[str, str]", several: "dict[str, list[str]]", rest: "list[str]"
+) -> int:
+    """Run our engine here, with nothing but the standard streams and no means to confine it."""
+    try:
+        umask(0o077)
+        await_record(None, 0)
+        chdir(single["--data-dir"])
+        return run_embedded(rest, several["--path"])
+    except RefusalError as refusal:
+        return refused(refusal, 1)
+    except OSError as error:
+        say(f"cannot start: {error}")
+        report(str(error), 1)
+        return SETUP_FAILED
+
+
+def main(argv: list[str], engine: "Callable[[list[str]], int] | None" = None) -> int:
+    """Returns the exit status. `engine`: ours, in a process that has it loaded, and is confined."""
     single, several, rest = options(argv)
+    if "--standard" in single:
+        return begin_standard(single, several, rest)
     embedded = "--embedded" in single
     data_dir = single["--data-dir"]
     try:
-        os.umask(0o077)
-        os.setsid()
+        umask(0o077)
+        setsid()
         open_files, address_space = single.get("--open-files"), single.get("--address-space")
         limit(
             None if open_files is None else int(open_files),
@@ -219,9 +267,10 @@ def main(argv: list[str]) -> int:
         )
         if "--user" in single:
             become(single["--user"])
-        confine(death_signal=not embedded)
+        if engine is None:
+            confine(death_signal=not embedded)
         await_record(int(single["--parent"]))
-        os.chdir(data_dir)
+        chdir(data_dir)
         if not embedded:
             run_command(rest, [data_dir, *several["--avoid"]], single.get("--drop", ""))
     except RefusalError as refusal:
@@ -231,7 +280,7 @@ def main(argv: list[str]) -> int:
         report(str(error))
         return SETUP_FAILED
     try:
-        return run_embedded(rest, several["--path"])
+        return run_embedded(rest, several["--path"]) if engine is None else engine(rest)
     except RefusalError as refusal:
         return refused(refusal)
 

@@ -6,10 +6,10 @@ of whatever supervisor, run on one directory.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
+from sqsuper.sockets import locking
 from sqsuper.supervisor import holder
 from sqsuper.supervisor.errors import DirectoryError, DirectoryLockedError
 
@@ -20,11 +20,11 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         """Take it; raises `DirectoryLockedError` or `DirectoryError`."""
         try:
-            self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._fd = locking.open_to_lock(directory)
         except OSError as error:
             raise DirectoryError(directory, error) from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locking.lock(self._fd)
         except BlockingIOError as error:
             who = holder.of_lock(self._fd)
             os.close(self._fd)

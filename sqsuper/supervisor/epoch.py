@@ -18,7 +18,11 @@ from sqsuper.supervisor.errors import LaunchError, PortTakenError
 
 @attrs.define(eq=False)
 class Epoch:
-    """Key and marker are fresh for each; `port` is a command engine's, 0 until chosen."""
+    """Key and marker are fresh for each.
+
+    `port`, without a socket: a command engine's, 0 until chosen, or an embedded one's, 0 until
+    it tells.
+    """
 
     tenant: str
     number: int
@@ -33,7 +37,7 @@ class Epoch:
         return cls(tenant, number, listeners.EpochSocket(path))
 
     @classmethod
-    def command(cls, tenant: str, number: int) -> Epoch:
+    def at_port(cls, tenant: str, number: int) -> Epoch:
         """Make one that will be reached at a loopback port."""
         return cls(tenant, number, None)
 

@@ -30,6 +30,8 @@ class Kind(Enum):
     RELOAD = "reload"
     ADMIN = "admin"
     """Somebody changed something by the admin API."""
+    BACKUP = "backup"
+    """A daily backup failed, or lacks tenants."""
 
 
 @attrs.frozen

@@ -60,6 +60,8 @@ class Fleet:
     """Configured ports, and those that command engines have now."""
     serving: bool = False
     """Between start and stop of the service."""
+    grace_used: float = 0.0
+    """Seconds of everyone's `stop_grace` that the service's stop has used up before its turn."""
     watchers: list[Callable[[str, Upstream | None], None]] = attrs.field(factory=list)
     """Told whenever a tenant's upstream changes."""
     observers: list[Observer] = attrs.field(factory=list)

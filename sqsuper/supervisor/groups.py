@@ -6,9 +6,9 @@ marker in its environment is inherited by what it forks, also by what left the g
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,9 +16,14 @@ from pathlib import Path
 import attrs
 import psutil
 
+from sqsuper.sockets.capabilities import HERE
+
 MARKER = "SQSUPER_INSTANCE"
 
-_LINUX = sys.platform.startswith("linux")
+# Windows has one way to end a process.
+TERM = int(signal.SIGTERM)
+KILL = int(getattr(signal, "SIGKILL", signal.SIGTERM))
+_CONT = int(getattr(signal, "SIGCONT", 0))
 
 
 @attrs.frozen
@@ -39,7 +44,7 @@ class Group:
 
 def boot_id() -> str:
     """Something that differs between boots of the system."""
-    if _LINUX:
+    if HERE.proc:
         try:
             return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         except OSError:
@@ -49,7 +54,7 @@ def boot_id() -> str:
 
 def start_time(pid: int) -> str | None:
     """When the process `pid` began, as a sortable text; None when there is none (or a zombie)."""
-    if _LINUX:
+    if HERE.proc:
         fields = _stat(pid)
         return None if fields is None or fields[0] in {b"Z", b"X"} else f"{int(fields[19]):020d}"
     try:
@@ -63,7 +68,7 @@ def start_time(pid: int) -> str | None:
 
 def now() -> str:
     """Return the present moment in the clock of `start_time`."""
-    if _LINUX:
+    if HERE.proc:
         ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
         return f"{int(ticks):020d}"
     return f"{time.time():020.3f}"
@@ -93,7 +98,7 @@ def members(groups: Iterable[Group]) -> dict[Group, list[int]]:
 def send(group: Group, pid: int, signum: int) -> None:
     """Send a signal to a member of `group`, unless its pid meanwhile is another process's."""
     try:
-        if not _LINUX:
+        if not HERE.proc:
             if _belongs(group, pid):
                 os.kill(pid, signum)
             return
@@ -105,6 +110,15 @@ def send(group: Group, pid: int, signum: int) -> None:
             os.close(handle)
     except OSError:
         pass  # gone meanwhile, or not ours to signal: the next look at the table tells
+
+
+def end_group(pid: int) -> bool:
+    """Kill the process group of that number; return whether there was one to signal."""
+    if HERE.groups:
+        with contextlib.suppress(OSError):
+            os.killpg(pid, KILL)
+            return True
+    return False
 
 
 def end_now(groups: Iterable[Group], grace: float, patience: float) -> dict[Group, list[int]]:
@@ -120,14 +134,14 @@ def end_now(groups: Iterable[Group], grace: float, patience: float) -> dict[Grou
         waited = time.monotonic() - begun
         if not left or waited > grace + patience:
             return left
-        signum = signal.SIGTERM if waited < grace else signal.SIGKILL
+        signum = TERM if waited < grace else KILL
         for group, pids in left.items():
             for pid in pids:
-                if signum == signal.SIGKILL:
+                if signum == KILL:
                     send(group, pid, signum)
                 elif signum != last:
                     send(group, pid, signum)
-                    send(group, pid, signal.SIGCONT)
+                    send(group, pid, _CONT)
         last = signum
         time.sleep(0.02)
 
@@ -144,7 +158,7 @@ def _stat(pid: int) -> list[bytes] | None:
 def _marker_of(pid: int) -> bytes:
     name = b"\0" + MARKER.encode() + b"="
     try:
-        if _LINUX:
+        if HERE.proc:
             variables = b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
             return variables.partition(name)[2].partition(b"\0")[0]
         return psutil.Process(pid).environ().get(MARKER, "").encode()
@@ -153,10 +167,10 @@ def _marker_of(pid: int) -> bytes:
 
 
 def _group_of(pid: int, by_pid: dict[int, Group], by_marker: dict[bytes, Group]) -> Group | None:
-    try:
-        session, leader = os.getsid(pid), os.getpgid(pid)
-    except OSError:
-        session = leader = 0
+    session = leader = 0
+    if HERE.groups:
+        with contextlib.suppress(OSError):
+            session, leader = os.getsid(pid), os.getpgid(pid)
     for candidate in (session, leader):
         group = by_pid.get(candidate)
         if group is not None and _in_session(group, pid):

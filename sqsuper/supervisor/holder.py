@@ -10,6 +10,8 @@ from pathlib import Path
 import attrs
 import psutil
 
+from sqsuper.sockets.capabilities import HERE
+
 # States and columns of /proc/net/tcp, where listeners come first.
 _LISTEN = b"0A"
 _LOCAL, _STATE, _INODE = 1, 3, 9
@@ -32,7 +34,7 @@ def of_port(port: int, within: float | None = None) -> Holder | None:
     `within`: give up after about so many seconds of CPU time; the next call for the same
     listener goes on where this one stopped, and who was found once is found at once.
     """
-    if not Path("/proc/net/tcp").exists():
+    if not (HERE.proc and Path("/proc/net/tcp").exists()):
         return _by_psutil(port)
     listeners = _listeners(port)
     until = None if within is None else time.thread_time() + within

@@ -6,7 +6,17 @@ from collections import OrderedDict, deque
 
 from sqsuper.supervisor.events import Event, Kind
 
-TOLD = frozenset({Kind.UNHEALTHY, Kind.RESTARTED, Kind.FAILED, Kind.LIMIT, Kind.QUOTA, Kind.FLEET})
+TOLD = frozenset(
+    {
+        Kind.UNHEALTHY,
+        Kind.RESTARTED,
+        Kind.FAILED,
+        Kind.LIMIT,
+        Kind.QUOTA,
+        Kind.FLEET,
+        Kind.BACKUP,
+    }
+)
 QUIET_SECONDS = 300.0
 AT_A_TIME = 4
 MAX_QUEUE = 64

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sqsuper import interpreter
 from sqsuper.supervisor.events import Event
 from sqsuper.supervisor.hook_rules import Rules
 from sqsuper.supervisor.output import printable
@@ -174,8 +174,8 @@ class _Run(ProcessProtocol):
 
         Raises OSError, ValueError or TypeError; then `over` is not called.
         """
-        wrapped = [sys.executable, "-I", "-S", "-c", _BEGIN, *argv]
-        self._reactor.spawnProcess(self, sys.executable, args=wrapped, env=environment(os.environ))
+        wrapped = [*interpreter.with_text(_BEGIN), *argv]
+        self._reactor.spawnProcess(self, wrapped[0], args=wrapped, env=environment(os.environ))
 
     def kill(self) -> None:
         """End it and its group now."""

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from sqsuper.config.model import Engine, Tenant
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor import run as runs
 from sqsuper.supervisor.causes import Cause
 from sqsuper.supervisor.course import Course
@@ -225,8 +226,11 @@ class Keeper:
 
     def may_be_replaced(self) -> bool:
         """Whether a successor could be loaded beside it."""
-        embedded = self._owner.tenant.settings.engine is Engine.EMBEDDED
-        return embedded and self.state is State.HEALTHY and not self.replacing
+        tenant = self._owner.tenant
+        # An own port that is not inherited cannot be bound twice.
+        possible = HERE.inheritance or tenant.port is None
+        embedded = tenant.settings.engine is Engine.EMBEDDED
+        return embedded and possible and self.state is State.HEALTHY and not self.replacing
 
     def replace(self) -> None:
         """Load a successor; when it stands by, end the present run as planned.
@@ -321,7 +325,8 @@ class Keeper:
         self._drain_call = cancelled(self._drain_call)
         self._course.apply(Event.STOP, reason, cause)
         if self.run is not None:
-            self.run.stop(self._owner.tenant.settings.stop_grace)
+            grace = self._owner.tenant.settings.stop_grace
+            self.run.stop(max(0.0, grace - self._fleet.grace_used))
 
     def _stopped(self, reason: str) -> None:
         self._forget()

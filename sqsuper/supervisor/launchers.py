@@ -23,9 +23,9 @@ class LaunchProtocol(ProcessProtocol):
 class Launcher(Protocol):
     """How processes of ours come to be; all launchers drive the same `LaunchProtocol`.
 
-    The child gets 0 (/dev/null), 1, 2 and REPORT_FD, which we read, CONTROL_FD, which we
-    write, what it inherits, and nothing else. It does nothing to its tenant's data before a
-    first byte comes on CONTROL_FD, and ends when that is closed instead.
+    The child gets 0 (/dev/null), 1, 2 and the plan's `report`, which we read, its `control`,
+    which we write, what it inherits, and nothing else. It does nothing to its tenant's data
+    before a first byte comes on `control`, and ends when that is closed instead.
     """
 
     def start(self, *, preload: bool) -> None:
@@ -40,6 +40,35 @@ class Launcher(Protocol):
 
     def stop(self) -> Deferred[None]:
         """All instances are gone; fires when whatever the launcher itself ran is gone too."""
+
+
+class StandardLauncher:
+    """Starts each process with the standard streams alone, where there are no other descriptors.
+
+    Its plans' `control` is 0 or None, their `report` 1 or None, and nothing is inherited.
+    """
+
+    def __init__(self, reactor: IReactorProcess) -> None:
+        self._reactor = reactor
+
+    def start(self, *, preload: bool) -> None:
+        """See `Launcher`."""
+
+    def launch(self, protocol: LaunchProtocol, plan: Plan, inherited: dict[int, int]) -> None:
+        """See `Launcher`; connects before it returns."""
+        self._reactor.spawnProcess(
+            protocol,
+            plan.argv[0],
+            args=list(plan.argv),
+            env=dict(plan.environment),
+            path=plan.directory,
+        )
+        if plan.control is None and protocol.transport is not None:
+            protocol.transport.closeStdin()
+
+    def stop(self) -> Deferred[None]:
+        """See `Launcher`."""
+        return succeed(None)
 
 
 class SpawnLauncher:

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from sqsuper.config.model import Engine, Start, Tenant
 from sqsuper.instances import Unavailable, Upstream
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor.causes import Cause
 from sqsuper.supervisor.course import Course
 from sqsuper.supervisor.epoch import Epoch
@@ -50,8 +51,7 @@ class Lifecycle:
         self._course = Course(tenant.name, state, fleet, self._changed)
         self._reception = Reception(self, fleet)
         self._keeper = Keeper(self, self._course, self._reception, fleet)
-        own_port = tenant.port if self._embedded else None
-        self._port = OwnPort(tenant.name, own_port, reactor, self._knocked)
+        self._port = OwnPort(tenant.name, self._own_port(), reactor, self._knocked)
         self._stops: list[Deferred[None]] = []
         self._restarts: list[Deferred[bool]] = []
         self._again = False
@@ -309,7 +309,7 @@ class Lifecycle:
         if run is not None:
             run.tenant = tenant
         self._embedded = tenant.settings.engine is Engine.EMBEDDED
-        number = tenant.port if self._embedded else None
+        number = self._own_port()
         if number != self._port.number:
             self._port.close()
             self._port = OwnPort(tenant.name, number, self._reactor, self._knocked)
@@ -345,11 +345,11 @@ class Lifecycle:
         name, number = self.tenant.name, next(self._fleet.epochs)
         # Socket and record stand there; somebody may have cleaned up too much.
         self._fleet.config.run_dir.mkdir(mode=0o700, exist_ok=True)
-        if self._embedded:
+        if self._embedded and HERE.inheritance:
             path = self._fleet.config.run_dir / socket_name(self._index, number)
             epoch = Epoch.embedded(name, number, path)
         else:
-            epoch = Epoch.command(name, number)
+            epoch = Epoch.at_port(name, number)
         return Run(self.tenant, epoch, self._keeper, self._fleet)
 
     def inherited_port(self) -> int | None:
@@ -374,6 +374,10 @@ class Lifecycle:
         self._restarted(False)
 
     # Its own port
+
+    def _own_port(self) -> int | None:
+        """Return the port that we bind and its engine inherits."""
+        return self.tenant.port if self._embedded and HERE.inheritance else None
 
     def _bind(self) -> bool:
         """Whether the tenant's port, if it has one of its own, is ours."""

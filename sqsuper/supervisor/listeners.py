@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor.errors import PortTakenError, SocketPathError
 
 BACKLOG = 1024
-MAX_SOCKET_PATH = 107
 LONGEST_NAME = 24
 LOOPBACK = "127.0.0.1"
 
@@ -23,8 +23,8 @@ LOOPBACK = "127.0.0.1"
 def check_length(directory: Path) -> None:
     """Raise `SocketPathError` if a socket's path in `directory` might not fit."""
     path = directory / ("x" * LONGEST_NAME)
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        raise SocketPathError(directory, MAX_SOCKET_PATH - LONGEST_NAME - 1)
+    if HERE.inheritance and len(os.fsencode(path)) > HERE.socket_path:
+        raise SocketPathError(directory, HERE.socket_path - LONGEST_NAME - 1)
 
 
 class EpochSocket:

@@ -10,10 +10,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from sqsuper.sockets.capabilities import HERE
+
 MAX_OPEN = 64
 IDLE_SECONDS = 30.0
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+# Non-blocking, so that a FIFO is an error here and not a standstill.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+for _flag in ("O_NOFOLLOW", "O_NOCTTY", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
+    _FLAGS |= getattr(os, _flag, 0)
 
 
 class _File:
@@ -96,8 +101,10 @@ class LogFiles:
         return file
 
     def _opened(self, name: str) -> _File:
-        # Non-blocking, so that a FIFO is an error here and not a standstill.
-        fd = os.open(name, _FLAGS | os.O_NONBLOCK, 0o600, dir_fd=self._place())
+        path, place = self._place(name)
+        if place is None and os.path.islink(path):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        fd = os.open(path, _FLAGS, 0o600, dir_fd=place)
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
@@ -107,11 +114,14 @@ class LogFiles:
             raise
         return _File(fd, found.st_size, self._clock())
 
-    def _place(self) -> int:
+    def _place(self, name: str) -> tuple[str, int | None]:
+        """Return what to call a file, and the open directory that this is relative to."""
         if self._directory is None:
             os.makedirs(self._path, mode=0o700, exist_ok=True)
+            if not HERE.directories:
+                return str(self._path / name), None
             self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return self._directory
+        return name, self._directory
 
     def _write(self, file: _File, lines: bytes) -> None:
         written = 0
@@ -126,12 +136,12 @@ class LogFiles:
         file.size += written
 
     def _rotate(self, tenant: str) -> None:
-        name, place = _name(tenant), self._place()
+        name, place = self._place(_name(tenant))
         self._forget(tenant)
         for number in range(self._keep, 0, -1):
             older = f"{name}.{number - 1}" if number > 1 else name
             with suppress(FileNotFoundError):
-                os.rename(older, f"{name}.{number}", src_dir_fd=place, dst_dir_fd=place)
+                os.replace(older, f"{name}.{number}", src_dir_fd=place, dst_dir_fd=place)
         with suppress(FileNotFoundError):
             if not self._keep:
                 os.unlink(name, dir_fd=place)

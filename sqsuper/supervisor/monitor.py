@@ -151,6 +151,24 @@ class Monitor:
             return Samples(recent, minutes)
         return Samples(recent, minutes, watch.detail, watch.detail_at, len(watch.pids))
 
+    def recent(self, tenant: str, since: float = float("-inf")) -> Series | None:
+        """Return what was measured in the last ten minutes, from `since` (the reactor's seconds).
+
+        None of a tenant that never ran.
+        """
+        history = self._histories.get(tenant)
+        return None if history is None else history.recent.series(since)
+
+    def newest(self, tenant: str) -> tuple[int, float] | None:
+        """Return threads and cpu as last measured; None of a tenant that never ran."""
+        history = self._histories.get(tenant)
+        return None if history is None else history.recent.newest()
+
+    def detail(self, tenant: str) -> Detail | None:
+        """Return the last costly figures of a running instance; None if there are none yet."""
+        watch = self._watches.get(tenant)
+        return None if watch is None else watch.detail
+
     def cpu(self, process: InstanceProcess) -> float | None:
         """Return the CPU time, in seconds, of a process and what is in its session."""
         pid = process.pid

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import sys
 from collections.abc import Mapping, Set
 from pathlib import Path
 
 import attrs
 
 import sqsuper
+from sqsuper import interpreter
 from sqsuper.config.model import MIB, Config, Engine, Gateway, Launcher, Settings, Tenant
+from sqsuper.sockets.capabilities import FORCED, HERE
+from sqsuper.supervisor import child
+from sqsuper.supervisor.errors import LaunchError
 from sqsuper.supervisor.groups import MARKER
 
 CHILD = Path(__file__).with_name("child.py")
@@ -21,6 +24,9 @@ CONTROL_FD = 3
 REPORT_FD = 4
 SOCKET_FD = 5
 PORT_FD = 6
+
+# What a program of Windows cannot do without; and what a test forces, on us and on our children.
+_SYSTEM = ("SYSTEMROOT", "TEMP", FORCED) if os.name == "nt" else (FORCED,)
 
 _PLACEHOLDER = re.compile(r"\{(port|key|data_dir|name)\}")
 
@@ -37,6 +43,12 @@ class Plan:
     """Whether the program may start processes of its own."""
     preloaded: bool = False
     """Whether a process that has the engine loaded may be forked for it."""
+    control: int | None = CONTROL_FD
+    """The child's descriptor that brings it our lines; None: it has none."""
+    report: int | None = REPORT_FD
+    """The child's descriptor on which it reports; None: it has none."""
+    directory: str | None = None
+    """Where it is started; None: it goes to its directory by itself."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -68,7 +80,7 @@ def environment(
     source = os.environ if inherited is None else inherited
     result = dict(tenant.settings.environment)
     result["PATH"] = source.get("PATH") or os.defpath
-    for name in ("LANG", "TZ"):
+    for name in ("LANG", "TZ", *_SYSTEM):
         if name in source:
             result.setdefault(name, source[name])
     result["HOME"] = str(tenant.data_dir)
@@ -96,10 +108,9 @@ def embedded(
     for path in engine_paths() if paths is None else paths:
         argv += ["--path", path]
     argv += ["--", "host", "--data-dir", str(tenant.data_dir), "--name", tenant.name]
-    argv += ["--listen-fd", str(SOCKET_FD)]
-    if tenant.port is not None:
-        argv += ["--listen-fd", str(PORT_FD)]
-    argv += ["--control-fd", str(CONTROL_FD), "--report-fd", str(REPORT_FD)]
+    control, report = (CONTROL_FD, REPORT_FD) if HERE.inheritance else (0, 1)
+    argv += _listening(tenant)
+    argv += ["--control-fd", str(control), "--report-fd", str(report)]
     if patience is not None:
         argv += ["--lock-seconds", f"{patience}"]
     argv += engine_options(config.gateway, tenant)
@@ -110,7 +121,17 @@ def embedded(
         marker,
         forks=False,
         preloaded=may_preload(tenant),
+        control=control,
+        report=report,
     )
+
+
+def _listening(tenant: Tenant) -> list[str]:
+    if HERE.inheritance:
+        words = ["--listen-fd", str(SOCKET_FD)]
+        return words if tenant.port is None else [*words, "--listen-fd", str(PORT_FD)]
+    words = ["--gateway-port", "0"]
+    return words if tenant.port is None else [*words, str(tenant.port)]
 
 
 def address_space(memory_hard: int) -> int:
@@ -193,9 +214,11 @@ def command(
         "name": tenant.name,
     }
     words = [fill(word, values) for word in settings.command or ()]
-    if words and "/" in words[0]:
+    if words and os.path.dirname(words[0]):
         words[0] = str(config.file.parent / words[0])
     variables = environment(tenant, marker)
+    if not HERE.execution:
+        return _direct(tenant, words, variables, marker, never_from)
     argv = [*_interpreter(settings, tenant)]
     for directory in _tempting(words[:1], variables["PATH"], never_from):
         argv += ["--avoid", directory]
@@ -203,6 +226,27 @@ def command(
         # The interpreter of child.py sets it in its own environment for a C locale.
         argv += ["--drop", "LC_CTYPE"]
     return Plan(tenant.name, (*argv, "--", *words), variables, marker, forks=True)
+
+
+def _direct(
+    tenant: Tenant, words: list[str], variables: Mapping[str, str], marker: str, avoided: Set[str]
+) -> Plan:
+    """Plan a program that is started by itself, as nothing can become it. Raises `LaunchError`."""
+    homes = [os.path.realpath(tenant.data_dir), *avoided]
+    try:
+        program = child.look_up(words[0].replace(os.sep, "/"), homes, variables["PATH"])
+    except child.RefusalError as refusal:
+        raise LaunchError(tenant.name, refusal.reason) from refusal
+    return Plan(
+        tenant.name,
+        (program, *words[1:]),
+        variables,
+        marker,
+        forks=True,
+        control=None,
+        report=None,
+        directory=str(tenant.data_dir),
+    )
 
 
 def plan_for(
@@ -216,7 +260,10 @@ def plan_for(
     never_from: Set[str] = frozenset(),
     patience: float | None = None,
 ) -> Plan:
-    """Plan whichever engine the tenant has; `patience` is for an embedded one."""
+    """Plan whichever engine the tenant has; `patience` is for an embedded one.
+
+    Raises `LaunchError` where a command engine's program must be there already, and is not.
+    """
     if tenant.settings.engine is Engine.EMBEDDED:
         return embedded(config, tenant, marker, paths, patience)
     return command(config, tenant, marker=marker, key=key, port=port, never_from=never_from)
@@ -232,8 +279,10 @@ def _tempting(program: list[str], path: str, data_dirs: Set[str]) -> list[str]:
 
 
 def _interpreter(settings: Settings, tenant: Tenant) -> list[str]:
-    argv = [sys.executable, "-I", "-S", str(CHILD), "--parent", str(os.getpid())]
+    argv = [*interpreter.with_file(CHILD), "--parent", str(os.getpid())]
     argv += ["--data-dir", str(tenant.data_dir)]
+    if not HERE.inheritance:
+        return [*argv, "--standard"]
     if settings.limits.open_files is not None:
         argv += ["--open-files", str(settings.limits.open_files)]
     if settings.limits.nice:

@@ -16,12 +16,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor import groups
 from sqsuper.supervisor.errors import LaunchError
 from sqsuper.supervisor.groups import Group
 from sqsuper.supervisor.launchers import Launcher, LaunchProtocol
 from sqsuper.supervisor.output import Lines, Output
-from sqsuper.supervisor.plan import CONTROL_FD, PORT_FD, REPORT_FD, SOCKET_FD, Plan
+from sqsuper.supervisor.plan import PORT_FD, SOCKET_FD, Plan
 from sqsuper.supervisor.records import Records
 from sqsuper.supervisor.remains import Remains
 from sqsuper.supervisor.throttle import Throttle
@@ -101,12 +102,16 @@ class InstanceProcess(LaunchProtocol):
     def __init__(self, plan: Plan, owner: Owner, around: Surroundings) -> None:
         self.tenant = plan.tenant
         self.refusal: str | None = None
+        self.port: int | None = None
+        """Where it said that it serves, if it was to choose a port by itself."""
         self.killed = False
         """Whether we sent KILL."""
         self.errors: deque[str] = deque(maxlen=LAST_ERRORS)
         """The last lines of its standard error."""
         self.heard: Callable[[dict[str, Any]], None] | None = None
         """Called with what the engine reports beside that it is ready or why it is not."""
+        self.kept: Callable[[dict[str, Any]], None] | None = None
+        """Called with what the engine reports of a hold: files that it leaves as they are."""
         self._plan = plan
         self._owner = owner
         self._around = around
@@ -201,14 +206,24 @@ class InstanceProcess(LaunchProtocol):
             self._log.warn("{tenant}: record: {error}", tenant=self.tenant, error=error)
 
     def stop(self, grace: float) -> None:
-        """TERM to the group now, KILL after `grace` seconds. Idempotent."""
+        """TERM to the group now, KILL after `grace` seconds. Idempotent.
+
+        Where there are no such signals an engine is told on its control pipe; what has none is
+        killed now.
+        """
         if self._exit is not None or self._kill_call is not None:
             return
         if self.transport is None:
             self._unwanted = True
             return
-        self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)  # a suspended process cannot act on TERM
+        if HERE.signals:
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)  # a suspended process cannot act on TERM
+        elif self._plan.control is not None:
+            self.ask(b'{"stop": true}')
+        else:
+            self.kill()
+            return
         self._kill_call = self._around.reactor.callLater(grace, self.kill)
 
     def kill(self) -> None:
@@ -216,7 +231,11 @@ class InstanceProcess(LaunchProtocol):
         self._kill_call = cancelled(self._kill_call)
         self._unwanted = True
         self.killed = True
-        self._signal(signal.SIGKILL)
+        if HERE.groups:
+            self._signal(signal.SIGKILL)
+        elif self.pid is not None:
+            with contextlib.suppress(OSError, ProcessExitedAlready):
+                self.transport.signalProcess("KILL")  # type: ignore[union-attr]
 
     def ask(self, message: bytes) -> None:
         """Write a line on the control pipe, of an engine that reads it. Lost if it has ended."""
@@ -238,16 +257,19 @@ class InstanceProcess(LaunchProtocol):
                 self.transport.signalProcess(signum)  # type: ignore[union-attr]
 
     def _write(self, data: bytes) -> None:
+        if self._plan.control is None:
+            return
         with contextlib.suppress(KeyError):  # the child has closed its end
-            self.transport.writeToChild(CONTROL_FD, data)  # type: ignore[union-attr]
+            self.transport.writeToChild(self._plan.control, data)  # type: ignore[union-attr]
 
     # ProcessProtocol
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
+        if childFD == self._plan.report:
+            self._reported(data)
+            return
         lines = self._lines.get(childFD)
         if lines is None:
-            if childFD == REPORT_FD:
-                self._reported(data)
             return
         lines.feed(data)
         if lines.excess and self._exit is None:
@@ -318,11 +340,16 @@ class InstanceProcess(LaunchProtocol):
             self._log.warn("{tenant}: a report that is no JSON object", tenant=self.tenant)
             return
         if message.get("event") == "ready":
+            port = message.get("port")
+            self.port = port if type(port) is int else None
             self._owner.process_ready(self)
         elif message.get("event") == "standby":
             self._owner.process_standby(self)
         elif message.get("event") == "refused":
             self.refusal = str(message.get("reason"))
+        elif message.get("event") in ("held", "released"):
+            if self.kept is not None:
+                self.kept(message)
         elif self.heard is not None:
             self.heard(message)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor.figures import Detail, Figures
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
-TICKS = os.sysconf("SC_CLK_TCK")
+if HERE.proc:
+    PAGE = os.sysconf("SC_PAGE_SIZE")
+    TICKS = os.sysconf("SC_CLK_TCK")
 
 # proc(5) counts them from 1; here from the state on, which is the third.
 _USER, _SYSTEM, _THREADS = 14 - 3, 15 - 3, 20 - 3
@@ -16,7 +18,7 @@ _USER, _SYSTEM, _THREADS = 14 - 3, 15 - 3, 20 - 3
 
 def available() -> bool:
     """Whether there are such files here."""
-    return Path("/proc/self/statm").exists() and Path("/proc/self/stat").exists()
+    return HERE.proc and Path("/proc/self/statm").exists() and Path("/proc/self/stat").exists()
 
 
 class ProcSampler:

@@ -13,6 +13,7 @@ from sqsuper.supervisor.groups import Group
 
 RECORD = re.compile(r"[0-9a-f]{32}\.group\Z")
 HALF_WRITTEN = re.compile(r"\.[0-9a-f]{32}\.group\Z")
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
 SOCKET = re.compile(r"[0-9]{1,6}-[0-9]{1,12}\.sock\Z")
 
 
@@ -41,7 +42,7 @@ class Records:
                 "marker": group.marker,
             }
         )
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(part, _FLAGS, 0o600)
         try:
             # No sync: a record outlives processes, but has no meaning after a power cut.
             os.write(fd, text.encode())

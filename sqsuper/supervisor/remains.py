@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 
 import attrs
@@ -33,12 +31,9 @@ class Remains:
         Call it in the turn in which the leader was reaped: until then its pid is not
         another's. `forks` says whether the program may have processes outside of the group.
         """
-        try:
-            os.killpg(group.pid, signal.SIGKILL)
-        except OSError:
-            if not forks:
-                done(True)
-                return
+        if not groups.end_group(group.pid) and not forks:
+            done(True)
+            return
         # Until the last member is gone the pid cannot come again as a session's id.
         lasting = attrs.evolve(group, alive_at="~")
         self._waiting[lasting] = (self._reactor.seconds() + PATIENCE, done)
@@ -54,7 +49,7 @@ class Remains:
             deadline, done = self._waiting[group]
             if pids and now < deadline:
                 for pid in pids:
-                    groups.send(group, pid, signal.SIGKILL)
+                    groups.send(group, pid, groups.KILL)
                 continue
             if pids:
                 self._log.error(

@@ -180,6 +180,8 @@ class Run:
 
     def process_ready(self, process: InstanceProcess) -> None:
         if self._embedded and not self.was_ready:
+            if self.epoch.socket is None:
+                self.epoch.port = process.port or 0
             self._ready()
 
     def process_standby(self, process: InstanceProcess) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import pwd
 import stat
 from pathlib import Path
 
 from sqsuper.config.model import Tenant
+from sqsuper.sockets import locking
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor.errors import (
     DirectoryError,
     LaunchError,
@@ -21,6 +21,8 @@ RUN_LOCK = "supervisor.lock"
 DATA_LOCK = ".sqsuper.lock"
 MAX_LINKS = 40  # as Linux
 
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
 
 class Lock:
     """An exclusive lock on a directory for as long as the process lives or until `release`."""
@@ -29,11 +31,11 @@ class Lock:
         """Take it; raises `RunDirInUseError` when another holds it."""
         path = directory / name
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._fd = os.open(path, _LOCK_FLAGS, 0o600)
         except OSError as error:
             raise DirectoryError(path, error) from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locking.lock(self._fd)
         except OSError as error:
             text = os.read(self._fd, 20).strip()
             os.close(self._fd)
@@ -41,7 +43,7 @@ class Lock:
                 raise DirectoryError(path, error) from error
             raise RunDirInUseError(directory, int(text) if text.isdigit() else 0) from error
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        os.write(self._fd, b"%d\n" % os.getpid())
 
     def release(self) -> None:
         """Give it up; the empty file stays, as removing it would race with the next holder."""
@@ -57,8 +59,12 @@ def ensure(directory: Path, mode: int, owner: tuple[int, int] | None = None) -> 
     `owner` is the (uid, gid) it shall belong to, by default our own. Raises
     `UnsafeDirectoryError` when others own it or can write to it. Where others can change the
     way to it, as in a user's home, nothing is made or given away: a link there could have us
-    give away any directory. It must be there then, and be the owner's.
+    give away any directory. It must be there then, and be the owner's. Where modes say nothing
+    it is only made: who may do what there is inherited from what it lies in.
     """
+    if not HERE.owners:
+        _make_simply(directory)
+        return
     uid, gid = owner or (os.geteuid(), os.getegid())
     giving = uid == os.geteuid() or _is_way_ours(directory)
     # What leads there is the operator's; the last step must be a directory, not a link
@@ -89,6 +95,8 @@ def ensure(directory: Path, mode: int, owner: tuple[int, int] | None = None) -> 
 
 def check(directory: Path, owner: tuple[int, int] | None = None) -> None:
     """Raise `UnsafeDirectoryError` if `directory` exists and others own it or can write to it."""
+    if not HERE.owners:
+        return
     try:
         found = os.stat(directory)
     except OSError:
@@ -101,6 +109,10 @@ def owner_of(tenant: Tenant) -> tuple[int, int] | None:
     user = tenant.settings.user
     if user is None:
         return None
+    if not HERE.owners:
+        raise LaunchError(tenant.name, "processes cannot run as another user on this system")
+    import pwd  # noqa: PLC0415 - not everywhere
+
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -148,6 +160,15 @@ def _is_way_ours(directory: Path) -> bool:
 def _is_ours_alone(found: os.stat_result, ours: set[int]) -> bool:
     foreign_group = found.st_mode & stat.S_IWGRP and found.st_gid not in {0, os.getegid()}
     return found.st_uid in ours and not found.st_mode & stat.S_IWOTH and not foreign_group
+
+
+def _make_simply(directory: Path) -> None:
+    try:
+        made = _make(Path(os.path.realpath(directory)))
+    except OSError as error:
+        raise DirectoryError(directory, error) from error
+    if not made and not directory.is_dir():
+        raise UnsafeDirectoryError(directory, "is not a directory")
 
 
 def _make(path: Path) -> bool:

@@ -61,6 +61,12 @@ class Ring:
         if full:
             self._next = (self._next + 1) % self._capacity
 
+    def newest(self) -> tuple[int, float] | None:
+        """Return threads and cpu of the newest sample; None without any."""
+        if not self._at:
+            return None
+        return self._threads[self._next - 1], self._cpu[self._next - 1]
+
     def series(self, since: float = float("-inf")) -> Series:
         """Return what is kept, as a copy, of what was measured at or after `since`."""
         split = self._next

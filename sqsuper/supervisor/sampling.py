@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import psutil
 
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor import procfs
 from sqsuper.supervisor.figures import Detail, Figures, Sampler
 
@@ -76,6 +77,8 @@ class Sessions:
 
 def _table() -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
+    if not HERE.groups:
+        return found
     getsid = os.getsid
     for pid in psutil.pids():
         try:

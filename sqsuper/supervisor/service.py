@@ -6,8 +6,6 @@ import contextlib
 import itertools
 import os
 import random as random_module
-import resource
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
@@ -20,6 +18,7 @@ from twisted.logger import Logger
 from sqsuper.config.diff import Plan
 from sqsuper.config.model import Config, Tenant
 from sqsuper.instances import Unavailable, Upstream, Wait
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor import groups, plan
 from sqsuper.supervisor.changes import Changes
 from sqsuper.supervisor.errors import SupervisorError
@@ -30,7 +29,7 @@ from sqsuper.supervisor.hooks import Hooks
 from sqsuper.supervisor.hostmemory import MemoryReader
 from sqsuper.supervisor.idle import Idle
 from sqsuper.supervisor.instance import Change, State
-from sqsuper.supervisor.launchers import Launcher, SpawnLauncher
+from sqsuper.supervisor.launchers import Launcher, SpawnLauncher, StandardLauncher
 from sqsuper.supervisor.lifecycle import Lifecycle
 from sqsuper.supervisor.monitor import Monitor
 from sqsuper.supervisor.premises import Premises
@@ -46,12 +45,19 @@ from sqsuper.supervisor.watching import Watching
 from sqsuper.supervisor.why import Why, explain
 from sqsuper.supervisor.zygote_launcher import ZygoteLauncher
 
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
+
 KILLS_INTERVAL = 5.0
 
 
 def confine_process() -> None:
     """Set what holds for the whole process: umask 0077, no core files, all descriptors."""
     os.umask(0o077)
+    if resource is None:
+        return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems name a limit they do not grant
@@ -80,12 +86,13 @@ class Supervisor(Service):
         """`engine_paths`: where the embedded engine is imported from, by default our own."""
         self._config = config
         self._stop: Deferred[None] | None = None
+        self._stop_began: float | None = None
         records = Records(config.run_dir)
         self._premises = Premises(records)
         paths = plan.engine_paths() if engine_paths is None else engine_paths
         if launcher is None:
-            launcher = SpawnLauncher(reactor)
-            if sys.platform.startswith("linux"):
+            launcher = SpawnLauncher(reactor) if HERE.inheritance else StandardLauncher(reactor)
+            if HERE.zygote:
                 launcher = ZygoteLauncher(
                     reactor, launcher, paths=paths, run_dir=config.run_dir, random=random
                 )
@@ -153,10 +160,16 @@ class Supervisor(Service):
         self.logs.open()
         self.hooks.open()
         self.idle.open()
+        self._stop_began = None
+        self._fleet.grace_used = 0.0
         self._fleet.serving = True
         self._look_for_kills()
         for life in self._lives.values():
             life.attend()
+
+    def about_to_stop(self) -> None:
+        """Count from now what of `drain` and `stop_grace` others take before `stopService`."""
+        self._stop_began = self._fleet.around.reactor.seconds()
 
     def stopService(self) -> Deferred[None]:
         """Stop all instances; fires when all is truly gone."""
@@ -167,6 +180,10 @@ class Supervisor(Service):
         self.idle.close()
         self._fleet.brake.stop()
         self._kills_call = cancelled(self._kills_call)
+        if self._stop_began is not None:
+            drain = max((one.settings.drain for one in self._config.tenants), default=0.0)
+            gone_by = self._fleet.around.reactor.seconds() - self._stop_began
+            self._fleet.grace_used = max(0.0, gone_by - drain)
         self._stop = Deferred()
         result = _joined(self._stop)
         stops = [life.stop("the service stops") for life in self._lives.values()]

@@ -19,7 +19,8 @@ class Throttle:
 
     def pause(self, transport: Any, fd: int, seconds: float) -> None:
         """Read nothing of `fd` for so long."""
-        reader = transport.pipes.get(fd)
+        # Where Twisted has no reader for each pipe, nothing is held up.
+        reader = getattr(transport, "pipes", {}).get(fd)
         if reader is not None and fd not in self._calls:
             reader.stopReading()
             self._calls[fd] = self._reactor.callLater(seconds, self._resume, transport, fd)

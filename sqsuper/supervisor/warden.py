@@ -20,6 +20,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sqsuper import interpreter
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor.groups import Group
 from sqsuper.supervisor.process import cancelled
 
@@ -51,7 +53,12 @@ class Warden:
         return None if process is None or process.transport is None else process.transport.pid
 
     def watch(self, group: Group) -> None:
-        """`group` is to end with us; also when more is known of one that is watched."""
+        """`group` is to end with us; also when more is known of one that is watched.
+
+        Without process groups nothing is watched: the next start ends what was left.
+        """
+        if not HERE.groups:
+            return
         self._groups[group.marker] = group
         if self._process is not None:
             self._process.say({"watch": attrs.asdict(group)})
@@ -79,12 +86,13 @@ class Warden:
     def _start(self) -> None:
         self._again = None
         process = _Process(self)
+        argv = interpreter.with_file(PROGRAM)
         nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
             self._reactor.spawnProcess(
                 process,
-                sys.executable,
-                args=[sys.executable, "-I", "-S", str(PROGRAM)],
+                argv[0],
+                args=argv,
                 env={},
                 childFDs={0: "w", 1: nothing, 2: nothing},
             )

@@ -7,19 +7,27 @@ import os
 import signal
 import socket
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
+    Engine = Callable[[list[str]], int]
+    Requests = tuple[tuple[bytes, bytes, bytes], ...]
+    Watch = Callable[[Callable[[], None]], list[CodeType]]
+
     from sqsuper.supervisor import child
 else:
     import child
 
-# An interpreter that adapts its instructions does so after some calls, and adapted ones touch
-# fewer of the objects that all children share: a page that is touched is each child's own.
-STARTS = 10
 ROUNDS = 2
 SECONDS = 2
 
+TOKEN = b'{"sha256": "%b", "label": "warm", "scope": "rw", "not_before": null, "expires": null}' % (
+    b"00" * 32
+)
 _AT = b"p=warm&c=1.1.1/1.1.1/1.1."
 REQUESTS = (
     (b"POST", b"update?" + _AT + b"1", b"some text"),
@@ -34,6 +42,18 @@ REQUESTS = (
     (b"GET", b"version", b""),
     (b"GET", b"no-such-thing", b""),
 )
+FIRST_REQUESTS = (
+    (b"GET", b"version", b""),
+    (b"GET", b"select?" + _AT + b"1", b""),
+)
+# As the supervisor gives them.
+OPTIONS = (
+    *("--coordinates", "strict", "--max-head-bytes", "65536", "--max-body-bytes", "67108864"),
+    *("--max-phext-mb", "480", "--max-loaded", "64", "--checkpoint-idle", "2.0"),
+    *("--checkpoint-age", "30.0", "--checkpoint-journal", "4194304", "--stop-seconds", "5.0"),
+    # But for this, by which it looks each 50 ms at what takes too long, not each second.
+    *("--send-timeout", "0.2"),
+)
 
 
 def load(paths: list[str]) -> None:
@@ -42,26 +62,57 @@ def load(paths: list[str]) -> None:
     import fcntl  # noqa: F401, PLC0415
     import json  # noqa: F401, PLC0415
     import pwd  # noqa: F401, PLC0415
-    import traceback  # noqa: F401, PLC0415
 
     import sqsuper.engine.__main__  # noqa: F401, PLC0415
 
 
-def run(directory: str) -> None:
-    """Serve requests of our own from a new `directory`; a failure costs only the warmth."""
-    try:
-        for _ in range(STARTS):
-            _remove(directory)
-            os.mkdir(directory, 0o700)
-            _serve(directory)
-        _remove(directory)
-    except OSError as error:
-        child.say(f"warming up: {error}")
-
-
-def _serve(directory: str) -> None:
+def engine() -> "Engine":
+    """Return the engine as it is loaded now."""
     from sqsuper.engine.__main__ import main  # noqa: PLC0415
 
+    return main
+
+
+def run(
+    directory: str, requests: "Requests", *, rest: float = 0.0, watch: "Watch | None" = None
+) -> "list[CodeType]":
+    """Start the engine in a new `directory`, serve `requests` of our own, and end it.
+
+    A failure costs only the warmth. `rest`: seconds to be idle, then. `watch`: what runs the
+    engine's part of it; what that returned is returned.
+    """
+    watched: list[CodeType] = []
+
+    def served(argv: list[str]) -> int:
+        status = 0
+
+        def serve() -> None:
+            nonlocal status
+            status = engine()(argv)
+
+        if watch is None:
+            serve()
+        else:
+            watched.extend(watch(serve))
+        return status
+
+    try:
+        _remove(directory)
+        os.mkdir(directory, 0o700)
+        _serve(directory, requests, rest, served)
+        if os.fork() == 0:
+            # Not here, where what is looked up would take the place of what a child looks up.
+            try:
+                _remove(directory)
+            finally:
+                os._exit(0)
+        os.wait()
+    except OSError as error:
+        child.say(f"warming up: {error}")
+    return watched
+
+
+def _serve(directory: str, requests: "Requests", rest: float, main: "Engine") -> None:
     key = os.urandom(16).hex()
     path = os.path.join(directory, "s")
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -69,15 +120,15 @@ def _serve(directory: str) -> None:
     listening.listen()
     control, told = os.pipe()
     heard, report = os.pipe()
-    os.write(told, b'{"key": "%b", "tokens": []}\n' % key.encode())
+    os.write(told, b'{"key": "%b", "tokens": [%b]}\n' % (key.encode(), TOKEN))
     client = os.fork()
     if client == 0:
         # The end of `told`, which it alone holds, ends the engine.
-        _ask(path, key)
+        _ask(path, key, requests, rest)
     os.close(told)
     argv = ["host", "--data-dir", os.path.join(directory, "data"), "--name", "warm"]
     argv += ["--listen-fd", str(listening.detach())]
-    argv += ["--control-fd", str(control), "--report-fd", str(report)]
+    argv += ["--control-fd", str(control), "--report-fd", str(report), *OPTIONS]
     try:
         status = main(argv)
     finally:
@@ -89,7 +140,7 @@ def _serve(directory: str) -> None:
         child.say(f"warming up: status {status}")
 
 
-def _ask(path: str, key: str) -> None:
+def _ask(path: str, key: str, requests: "Requests", rest: float) -> None:
     """In a process of its own: make the requests and end; never returns."""
     status = 1
     try:
@@ -98,8 +149,9 @@ def _ask(path: str, key: str) -> None:
         for _ in range(ROUNDS):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.connect(path)
-                for request in REQUESTS:
+                for request in requests:
                     _exchange(connection, key, *request)
+        time.sleep(rest)
         status = 0
     finally:
         os._exit(status)

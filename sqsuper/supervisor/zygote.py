@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sqsuper import interpreter
 from sqsuper.supervisor.output import Lines
 from sqsuper.supervisor.plan import Plan
 
@@ -117,7 +117,7 @@ class Zygote(ProcessProtocol):
 
     def start(self, paths: tuple[str, ...]) -> None:
         """Start the process, which imports the engine from `paths`. Raises OSError."""
-        argv = [sys.executable, "-I", "-S", str(PROGRAM), "--parent", str(os.getpid())]
+        argv = [*interpreter.with_file(PROGRAM), "--parent", str(os.getpid())]
         argv += ["--room", str(self._room)]
         for path in paths:
             argv += ["--path", path]
@@ -125,6 +125,8 @@ class Zygote(ProcessProtocol):
         shared = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
         # Where a child's own variables are shown to whoever looks at its process.
         shared["SQSUPER_ROOM"] = "." * ROOM
+        # What each child would otherwise look up for itself, and write down.
+        shared["LD_BIND_NOW"] = "1"
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -152,11 +154,11 @@ class Zygote(ProcessProtocol):
         if self._channel is None:
             raise OSError("the zygote is gone")
         numbers = ",".join(map(str, sorted(descriptors)))
-        variables = (f"{name}={value}" for name, value in plan.environment.items())
-        fields = (plan.tenant, str(len(plan.words)), *plan.words, *variables)
-        texts = "\0".join(fields)
-        if texts.count("\0") != len(fields) - 1:
-            raise ValueError("a zero inside of a text")
+        words = (plan.tenant, *plan.words)
+        variables = [f"{name}={value}" for name, value in plan.environment.items()]
+        if "" in words or any("\0" in text for text in (*words, *variables)):
+            raise ValueError("an empty text, or a zero inside of one")
+        texts = "\0".join((*words, "", *variables, ""))
         data = f"{number} {numbers} {texts}".encode("utf-8", "surrogateescape")
         if len(data) > MAX_MESSAGE:
             raise OSError("too long a message for the zygote")

@@ -223,7 +223,7 @@ async def test_a_zygote_that_cannot_be_costs_only_its_speed(
     short_dir: Path, paths: tuple[str, ...]
 ) -> None:
     (Path(paths[0]) / "sqsuper" / "engine" / "__main__.py").write_text(
-        support.SERVE.replace("mode = os", 'assert "alice" in argv\n    mode = os')
+        support.SERVE.replace("mode = sh", 'assert "alice" in argv\n    mode = sh')
     )
     with logged() as lines:
         async with running(config(short_dir, tenant(short_dir)), engine_paths=paths) as supervisor:

@@ -44,13 +44,18 @@ class Recovered:
     )
 
     def __init__(self, chains: list[Chain], generation: int, ignored: list[bytes]) -> None:
-        self._chains = [chain for chain in chains if chain.damage]
+        self._chains: list[Chain] = []
         newest = chains[-1] if chains else None
         self.phexts: dict[bytes, Texts] = {} if newest is None else newest.phexts
         self.torn: list[Torn] = [] if newest is None else newest.torn
-        self.damage: list[Damage] = [found for chain in self._chains for found in chain.damage]
+        self.damage: list[Damage] = []
         self.generation = generation
-        self.kept = min((chain.generation for chain in self._chains), default=NOTHING_KEPT)
+        self.kept = NOTHING_KEPT
+        for chain in chains:
+            if chain.damage:
+                self._chains.append(chain)
+                self.damage += chain.damage
+                self.kept = min(self.kept, chain.generation)
         self.number = 1 if newest is None else newest.number
         self.ignored = ignored
         self.void: list[bytes] = []
@@ -72,11 +77,11 @@ class Recovered:
 
     def unsaved(self) -> dict[bytes, Texts]:
         """Return what belongs over the files of those phexts that are served."""
-        return {
-            place: phext
-            for place, phext in self.phexts.items()
-            if phext.texts and self.is_served(place)
-        }
+        found = {}
+        for place, phext in self.phexts.items():
+            if phext.texts and self.is_served(place):
+                found[place] = phext
+        return found
 
 
 def recover(disk: Disk, directory: int) -> Recovered:
@@ -93,6 +98,8 @@ def recover(disk: Disk, directory: int) -> Recovered:
             names.append((parsed, name))
             # A new journal's names must not meet those of files that are not ours.
             generation = max(generation, parsed[0])
+    if not names:
+        return Recovered([], generation, [])
     names.sort()
     looked = [(parsed, _look(disk, directory, name, parsed), name) for parsed, name in names]
     ours = {parsed[0] for parsed, found, _name in looked if found is not None and found.is_marked}

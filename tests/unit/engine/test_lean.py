@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
+
+import xxhash
 
 ROOT = Path(__file__).parents[3]
 # Each costs start time and memory in every instance.
@@ -41,7 +42,7 @@ def loaded(work: str) -> set[str]:
     """Return the top-level modules of a fresh, bare interpreter after `work`."""
     child = "import sys; sys.path[:0] = sys.argv[1:]\n" + work + "\nprint(' '.join(sys.modules))"
     result = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", child, str(ROOT), sysconfig.get_paths()["purelib"]],
+        [sys.executable, "-I", "-S", "-c", child, str(ROOT), str(Path(xxhash.__file__).parents[1])],
         check=True,
         capture_output=True,
         text=True,

@@ -90,6 +90,8 @@ class Pipe:
         self.errors: list[ControlError] = []
         self.pings: list[int] = []
         self.adjusted: list[Options] = []
+        self.holds: list[int] = []
+        self.releases: list[int] = []
         Control(
             self.loop,
             self.read,
@@ -99,6 +101,8 @@ class Pipe:
             failed=self.errors.append,
             pinged=self.pings.append,
             adjusted=self.adjusted.append,
+            held=self.holds.append,
+            released=self.releases.append,
         )
 
     def _ended(self) -> None:
@@ -193,6 +197,14 @@ class TestControl:
         assert len(pipe.errors) == 1
         assert "secret-bad" not in str(pipe.errors[0])
         assert pipe.keyrings[0].lookup(digest(b"a")) is not None
+
+    def test_holds(self, pipe: Pipe) -> None:
+        pipe.say({"key": "K"})
+        pipe.say({"hold": 7})
+        pipe.say({"release": 7})
+        pipe.say({"hold": "7"})
+        assert (pipe.holds, pipe.releases) == ([7], [7])
+        assert [str(error) for error in pipe.errors] == ["a control line's hold is no number"]
 
     def test_pings(self, pipe: Pipe) -> None:
         pipe.say({"key": "K", "ping": 1})

@@ -42,13 +42,20 @@ SERVE = textwrap.dedent(
     """Obeys the engine's contract with the supervisor; answers each request with facts."""
     import json, os, selectors, signal, socket, sys, time
 
+    def shown():
+        """Its environment as the process table has it: an engine is given no other."""
+        if not os.path.exists("/proc/self/environ"):
+            return os.environb
+        with open("/proc/self/environ", "rb") as file:
+            return dict(each.split(b"=", 1) for each in file.read().split(b"\\0") if each)
+
     def main(argv):
-        mode = os.environ.get("MODE", "")
+        mode = shown().get(b"MODE", b"").decode()
         if mode == "die":
             print("about to die", file=sys.stderr, flush=True)
             return 3
         if mode == "say":
-            os.write(1, os.environ["SAY"].encode("utf-8", "surrogateescape"))
+            os.write(1, shown()[b"SAY"])
         if mode == "flood":
             chunk = b"flood\\n" * 1000
             for _ in range(100):

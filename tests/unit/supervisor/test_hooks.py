@@ -41,6 +41,7 @@ def test_the_kinds() -> None:
         "limit",
         "quota",
         "fleet",
+        "backup",
     }
     rules = Rules()
     assert not rules.take(event(Kind.RELOAD), 0.0)

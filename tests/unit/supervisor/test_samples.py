@@ -29,6 +29,7 @@ def test_a_ring_keeps_the_last(capacity: int, count: int) -> None:
     assert rows(ring.series()) == added[-capacity:]
     assert rows(ring.series(3.0)) == [row for row in added[-capacity:] if row[0] >= 3.0]
     assert len(ring) == min(capacity, count)
+    assert ring.newest() == (added[-1][2:] if added else None)
 
 
 def test_what_is_too_large_is_kept_as_the_largest() -> None:
