@@ -1,0 +1,1 @@
+"""Backups: tenants' data in one compressed archive, verified, restored, made each day."""

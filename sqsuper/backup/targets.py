@@ -1,0 +1,84 @@
+"""Where a restore goes: which tenants of an archive, to which directories, within which quotas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from sqsuper.backup.drafts import Draft
+from sqsuper.backup.errors import HasDataError, TenantError, WrongNameError
+from sqsuper.backup.walking import holds_data
+from sqsuper.config.model import Config, Tenant
+from sqsuper.config.values import parse_tenant_name
+from sqsuper.supervisor import rundir
+from sqsuper.supervisor.errors import LaunchError
+
+_MIB = 1 << 20
+
+
+@attrs.frozen
+class Wish:
+    """What is to be restored: all of an archive, or `tenant` alone, as `rename` or as it was.
+
+    `replace`: put aside what is there now. Raises WrongNameError for a name that cannot be.
+    """
+
+    tenant: str | None = None
+    rename: str | None = None
+    replace: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        for name in (self.tenant, self.rename):
+            if name is not None:
+                try:
+                    parse_tenant_name(name)
+                except ValueError as error:
+                    raise WrongNameError(f"a tenant's name must be {error}, not {name!r}") from None
+        if self.rename is not None and self.tenant is None:
+            raise WrongNameError("say which tenant of the backup is to have the other name")
+
+
+def directory_of(config: Config) -> Path:
+    """Return where archives are kept: `backup.dir`, or `backups` beside `data_root`."""
+    return config.backup.dir or config.data_root.parent / "backups"
+
+
+def drafts_for(config: Config, wish: Wish) -> Callable[[str], Draft | None]:
+    """Return what makes the draft of a tenant of the archive, None for one that is not wished for.
+
+    It goes to that tenant's directory, or for one that there is not (yet), to `data_root`.
+    """
+    by_name = {tenant.name: tenant for tenant in config.tenants}
+
+    def new(name: str) -> Draft | None:
+        if wish.tenant is not None and name != wish.tenant:
+            return None
+        target = wish.rename or name
+        tenant = by_name.get(target)
+        settings = config.defaults if tenant is None else tenant.settings
+        quota = None if settings.quota_mb is None else settings.quota_mb * _MIB
+        directory = config.data_root / target if tenant is None else tenant.data_dir
+        if not wish.replace and holds_data(directory):
+            raise HasDataError(target, directory)
+        return Draft(target, directory, quota, _owner(config, tenant, target))
+
+    return new
+
+
+def _owner(config: Config, tenant: Tenant | None, name: str) -> tuple[int, int] | None:
+    if tenant is not None and tenant.settings.user is not None:
+        try:
+            return rundir.owner_of(tenant)
+        except LaunchError as error:
+            raise TenantError(name, error.why) from error
+    # As whoever runs the service, who may be another one than who restores.
+    return _owner_above(config.data_root)
+
+
+def _owner_above(directory: Path) -> tuple[int, int] | None:
+    while not directory.exists():
+        directory = directory.parent
+    found = directory.stat()
+    return found.st_uid, found.st_gid

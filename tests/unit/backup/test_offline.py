@@ -1,0 +1,131 @@
+"""Backup and restore on files, while no service runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sqsuper.admin.files import archive as put_aside
+from sqsuper.backup.errors import BackupError, HasDataError, RunningError, TenantError
+from sqsuper.backup.offline import backup, restore
+from sqsuper.backup.targets import Wish, directory_of
+from sqsuper.config.load import load
+from sqsuper.config.model import Config
+from sqsuper.supervisor import rundir
+from sqsuper.supervisor.directory_lock import DirectoryLock
+from tests.unit.backup.support import contents, data, unzipped
+from tests.unit.engine.driving import NEVER, Opened
+
+DIGEST = "1" * 64
+TEXT = f"""\
+defaults: {{quota_mb: 1}}
+tenants:
+  alice: {{token_sha256: ["{DIGEST}"]}}
+  bob: {{token_sha256: ["{"2" * 64}"], data_dir: elsewhere/bob}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    file = tmp_path / "tenants.yaml"
+    file.touch(mode=0o600)
+    file.write_text(TEXT)
+    return load(file)
+
+
+def all_backed_up(config: Config) -> Path:
+    return backup(config, config.tenants, kind="all").file
+
+
+def test_there_and_back(config: Config, tmp_path: Path) -> None:
+    data(tmp_path / "data" / "alice", a="hers")
+    data(tmp_path / "elsewhere" / "bob", b="his")
+    archive = all_backed_up(config)
+    assert archive.parent == directory_of(config) == tmp_path / "backups"
+    for directory in ("data/alice", "elsewhere/bob"):
+        for file in (tmp_path / directory).iterdir():
+            file.write_text("spoilt")
+    with pytest.raises(HasDataError, match="alice"):
+        restore(config, archive, Wish(), put_aside=put_aside)
+    done = restore(config, archive, Wish(replace=True), put_aside=put_aside)
+    assert [one.directory for one in done] == [
+        tmp_path / "data" / "alice",
+        tmp_path / "elsewhere" / "bob",
+    ]
+    assert contents(tmp_path / "data" / "alice") == {"a.phext": b"hers"}
+    assert contents(tmp_path / "elsewhere" / "bob") == {"b.phext": b"his"}
+    for one in done:
+        assert one.aside is not None
+        assert set(contents(one.aside).values()) == {b"spoilt"}
+
+
+def test_under_another_name(config: Config, tmp_path: Path) -> None:
+    data(tmp_path / "data" / "alice", a="hers")
+    archive = all_backed_up(config)
+    for name, where in (("bob", "elsewhere/bob"), ("carol", "data/carol")):
+        (done,) = restore(config, archive, Wish("alice", name), put_aside=put_aside)
+        assert (done.tenant, done.came_from, done.aside) == (name, "alice", None)
+        assert contents(tmp_path / where) == {"a.phext": b"hers"}
+
+
+def test_the_other_name_has_its_quota(config: Config, tmp_path: Path) -> None:
+    data(tmp_path / "data" / "alice", a="x" * ((1 << 20) + 1))
+    archive = all_backed_up(config)
+    with pytest.raises(BackupError, match="quota"):
+        restore(config, archive, Wish("alice", "carol"), put_aside=put_aside)
+    assert (
+        os.listdir(tmp_path / "data") == [".sqsuper.lock", "alice"]
+        or not (tmp_path / "data" / "carol").exists()
+    )
+
+
+@pytest.mark.parametrize(
+    "wish", [("../x", None), ("alice", "../x"), ("alice", ".x"), (None, "carol"), ("a/b", None)]
+)
+def test_names_that_cannot_be(wish: tuple[str | None, str | None]) -> None:
+    with pytest.raises(BackupError):
+        Wish(*wish)
+
+
+def test_what_a_killed_engine_left_is_in_it(config: Config, tmp_path: Path) -> None:
+    alice = data(tmp_path / "data" / "alice")
+    engine = Opened(alice, policy=NEVER)
+    engine.apply("a", {0: b"in the journal alone"})
+    engine.close()
+    archive = all_backed_up(config)
+    (done,) = restore(config, archive, Wish("alice", "carol"), put_aside=put_aside)
+    assert contents(done.directory) == {"a.phext": b"in the journal alone"}
+
+
+def test_not_while_a_service_runs(config: Config, tmp_path: Path) -> None:
+    data(tmp_path / "data" / "alice", a="hers")
+    archive = all_backed_up(config)
+    lock = rundir.Lock(tmp_path / "data", rundir.DATA_LOCK)
+    with pytest.raises(RunningError):
+        all_backed_up(config)
+    with pytest.raises(RunningError):
+        restore(config, archive, Wish(replace=True), put_aside=put_aside)
+    lock.release()
+    assert contents(tmp_path / "data" / "alice") == {"a.phext": b"hers"}
+
+
+def test_not_while_an_instance_runs(config: Config, tmp_path: Path) -> None:
+    alice = data(tmp_path / "data" / "alice", a="hers")
+    archive = all_backed_up(config)
+    lock = DirectoryLock(alice)
+    made = backup(config, config.tenants, kind="all")
+    assert [one.tenant for one in made.contents.missing] == ["alice"]
+    assert made.file.name.endswith("-partial.tar.gz")
+    with pytest.raises(TenantError, match="alice"):
+        backup(config, config.tenants[:1], kind="tenant-alice")
+    with pytest.raises(TenantError, match="alice"):
+        restore(config, archive, Wish("alice", replace=True), put_aside=put_aside)
+    lock.release()
+    assert contents(alice) == {"a.phext": b"hers"}
+
+
+def test_tokens_are_in_no_backup(config: Config, tmp_path: Path) -> None:
+    data(tmp_path / "data" / "alice", a="hers")
+    assert DIGEST.encode() not in unzipped(all_backed_up(config))
