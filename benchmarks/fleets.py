@@ -33,6 +33,11 @@ def token(name: str) -> str:
     return f"pmb-v1-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
+def digest(name: str) -> str:
+    """Return the digest of a tenant's token, as the configuration has it."""
+    return hashlib.sha256(token(name).encode()).hexdigest()
+
+
 def configure(
     directory: Path,
     tenants: Sequence[str],
@@ -45,7 +50,7 @@ def configure(
     file.touch(mode=0o600)
     entries = {
         name: {
-            "token_sha256": [hashlib.sha256(token(name).encode()).hexdigest()],
+            "token_sha256": [digest(name)],
             **(own or {}).get(name, {}),
         }
         for name in tenants

@@ -23,7 +23,11 @@ from twisted.python import usage
 from sqsuper import __version__
 from sqsuper.admin.audit import Audited
 from sqsuper.admin.control import Control
+from sqsuper.admin.figures import Figures
+from sqsuper.admin.files import archive
+from sqsuper.admin.metrics import Metrics
 from sqsuper.admin.service import AdminService
+from sqsuper.backup.service import Backups
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
 from sqsuper.config.model import SEARCHED, Config
@@ -37,6 +41,7 @@ from sqsuper.reloading.gates import Gates
 from sqsuper.reloading.outcome import Outcome, Result
 from sqsuper.reloading.service import Reload
 from sqsuper.reopening import Reopening
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor import holder
 from sqsuper.supervisor.errors import SupervisorError
 from sqsuper.supervisor.events import Events, Kind
@@ -154,7 +159,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     config = options.configuration
     supervisor = Supervisor(config, reactor=reactor)
     gateway: GatewayService | WorkersService
-    if config.gateway.workers == 1:
+    if config.gateway.workers > 1 and not HERE.inheritance:
+        log.warn("gateway.workers: this system cannot share ports; one process serves them")
+    if config.gateway.workers == 1 or not HERE.inheritance:
         gateway = GatewayService(config, instances=supervisor, reactor=reactor)
     else:
         gateway = WorkersService(config, instances=supervisor, reactor=reactor)
@@ -170,16 +177,21 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     reload.begins.append(announcement.reloading)
     reload.ends += [_publishing(supervisor.events), lambda _: announcement.reloaded()]
     announcement.sayings.append(reload.saying)
+    backups = Backups(config, supervisor, reactor=reactor, put_aside=archive)
+    reload.ends.append(lambda _: backups.apply(reload.config))
     control = Control(
         supervisor=supervisor,
         gateway=gateway,
         reload=reload,
+        backups=backups,
         audit=Audited(supervisor.events),
         reactor=reactor,
     )
-    admin = AdminService(config, control, reactor)
+    metrics = Metrics(Figures(control), reactor)
+    admin = AdminService(config, control, reactor, metrics=metrics.scrape)
     gates.listeners.append(admin)
-    reactor.addSystemEventTrigger("before", "shutdown", admin.about_to_stop)
+    for about_to_stop in (admin.about_to_stop, supervisor.about_to_stop):
+        reactor.addSystemEventTrigger("before", "shutdown", about_to_stop)
     hangup = Hangup(reload.hangup, reactor.stop, reactor=reactor)
     hangup.install()
     return Tree(
@@ -192,6 +204,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
                 supervisor,
                 gateway,
                 reload,
+                backups,
                 admin,
                 announcement,
             )

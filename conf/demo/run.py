@@ -6,10 +6,12 @@ Runs twistd in this very process, so that whatever ends it ends everything.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ FILE = CONF / "tenants.yaml"
 ODYSSEY = CONF / "demo" / "the-odyssey.phext"
 DEMO = {"alice": 7001, "bob": 7002}
 PATIENCE = 60.0  # seconds until the gateway must answer
+PAGE_PATIENCE = 5.0  # and then the admin listener
 
 TENANT = """\
 # A demo tenant, made by `make run`; it is yours now and never overwritten. `make run` reads the
@@ -58,6 +61,8 @@ The gateway answers on {url}. In another terminal:
   curl -H "Authorization: Bearer $BOB" '{url}/api/v2/select?p=notes&c=1.1.1/1.1.1/1.1.1'
 
 Phext Notepad: endpoint {url}/api/v2, and the token.
+
+How the tenants do, for operators: {page}
 Ctrl-C ends everything. The tenants are in conf/tenants.d/, their data in conf/data/.
 """
 
@@ -111,18 +116,47 @@ def token_of(name: str) -> str:
     return f"'<{name}, whose token only its owner knows>'"
 
 
-def address(config: Config) -> tuple[str, int]:
-    """Return host and port of the first plain listener."""
-    for endpoint in config.gateway.listen:
+def address(listen: Sequence[str], key: str) -> tuple[str, int]:
+    """Return host and port of the first plain listener of `key` in the configuration."""
+    for endpoint in listen:
         if port := re.match(r"tcp:(?:port=)?(\d+)", endpoint):
             interface = re.search(r":interface=([^:]+)", endpoint)
             return (interface[1] if interface else "127.0.0.1"), int(port[1])
-    raise SystemExit("make run: gateway.listen has no tcp: endpoint")
+    raise SystemExit(f"make run: {key} has no tcp: endpoint")
+
+
+def page(config: Config, stopped: threading.Event) -> str:
+    """Return where the status page is: a link that signs in once, where that can be had."""
+    host, port = address(config.admin.listen, "admin.listen")
+    url = f"http://{host}:{port}"
+    if config.admin.token_sha256 is not None:
+        return f"{url}/ (sign in with your admin token)"
+    for _ in range(int(PAGE_PATIENCE / 0.05)):
+        with suppress(OSError, http.client.HTTPException, LookupError, ValueError):
+            link = sign_in_link(config, host, port)
+            minutes = round(link["expires_in"] / 60)
+            return f"{url}{link['path']}\n(signs in once, within {minutes} minutes; later: {url}/)"
+        if stopped.wait(0.05):
+            break
+    return f"{url}/"
+
+
+def sign_in_link(config: Config, host: str, port: int) -> dict[str, Any]:
+    """Have the admin listener make a link."""
+    token = (config.run_dir / "admin.token").read_text().strip()
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        headers = {"Authorization": f"Bearer {token}"}
+        connection.request("POST", "/api/v2/admin/session/link", headers=headers)
+        link: dict[str, Any] = json.loads(connection.getresponse().read())
+        return link
+    finally:
+        connection.close()
 
 
 def announce(config: Config, stopped: threading.Event) -> None:
     """Wait until the gateway answers, then print the lines to try."""
-    host, port = address(config)
+    host, port = address(config.gateway.listen, "gateway.listen")
     for _ in range(int(PATIENCE / 0.05)):
         if stopped.wait(0.05):
             return
@@ -138,7 +172,9 @@ def announce(config: Config, stopped: threading.Event) -> None:
     else:
         return
     url = f"http://{host}:{port}"
-    text = LINES.format(url=url, alice=token_of("alice"), bob=token_of("bob"))
+    text = LINES.format(
+        url=url, alice=token_of("alice"), bob=token_of("bob"), page=page(config, stopped)
+    )
     terminal = os.dup(1)  # sys.stdout is twistd's log by now
     with open(terminal, "w") as out:
         out.write(text)

@@ -6,7 +6,8 @@ The paths, what they take and what they give are described in `openapi.yaml`.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,26 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from sqsuper.admin import views
+from sqsuper.admin.backup_routes import BackupRoutes
 from sqsuper.admin.control import Control
 from sqsuper.admin.credentials import TOKEN_KEYS
 from sqsuper.admin.errors import BadRequestError
 from sqsuper.admin.guard import Guard, Who
 from sqsuper.admin.lines import Following
-from sqsuper.admin.routing import Access, Answer, Call, Route, as_json
-from sqsuper.admin.sessions import LASTING, forget_cookie
+from sqsuper.admin.routing import NDJSON, Access, Answer, Call, Route, as_json
+from sqsuper.admin.sessions import LASTING, LINK_LASTING, SIGN_IN_BY_LINK, forget_cookie
+from sqsuper.admin.site import LOOK_AGAIN
 from sqsuper.config.schema import TENANT_KEYS, TENANT_SETTINGS
+from sqsuper.slices import Slices
 from sqsuper.supervisor.tenant_logs import Line
 
 MAX_LINES = 10_000
 MAX_EVENTS = 1000
-# While an answer lasts it is looked at so often whether its client still may have it, in seconds.
-LOOK_AGAIN = 1.0
+MAX_TENANTS = 100_000
+# Of a list, so many are made and sent at a time.
+AT_ONCE = 200
 NEW_TENANT_KEYS = ("tenant_id", *TENANT_KEYS, *TENANT_SETTINGS.keys, *TOKEN_KEYS)
 TENANT_CHANGES = tuple(key for key in (*TENANT_KEYS, *TENANT_SETTINGS.keys) if key != "enabled")
-NDJSON = "application/x-ndjson"
 
 
 def described() -> dict[str, Any]:
@@ -50,7 +54,7 @@ class Api:
         guard: Guard,
         *,
         healthy: Callable[[], bool],
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
         clock: Any,
     ) -> None:
         """`clock`: an IReactorTime."""
@@ -59,6 +63,7 @@ class Api:
         self._healthy = healthy
         self._metrics = metrics
         self._clock = clock
+        self._slices = Slices(clock)
         self._document = described()
         tenants, one = "/api/v2/admin/tenants", "/api/v2/admin/tenants/{tenant}"
         local, is_open = Access.LOCAL, Access.OPEN
@@ -71,6 +76,7 @@ class Api:
             Route("GET", "/api/v2/admin/openapi.json", self.openapi),
             Route("POST", "/api/v2/admin/session", self.sign_in, is_open),
             Route("GET", "/api/v2/admin/session", self.session),
+            Route("POST", "/api/v2/admin/session/link", self.link),
             Route("DELETE", "/api/v2/admin/session", self.sign_out),
             Route("GET", "/api/v2/admin/plan", self.plan),
             Route("POST", "/api/v2/admin/check", self.check),
@@ -95,6 +101,7 @@ class Api:
             Route("POST", f"{one}/reset", self.reset),
             Route("POST", f"{one}/enable", self.enable),
             Route("POST", f"{one}/disable", self.disable),
+            *BackupRoutes(control, guard, clock).routes,
         )
 
     # The listener itself
@@ -108,7 +115,7 @@ class Api:
         return as_json(self._document)
 
     async def metrics(self, call: Call) -> Answer:
-        return Answer(200, self._metrics(), "text/plain; version=0.0.4; charset=utf-8")
+        return Answer(200, await self._metrics(), "text/plain; version=0.0.4; charset=utf-8")
 
     async def sign_in(self, call: Call) -> Answer:
         token = call.fields(("token",)).get("token")
@@ -128,6 +135,11 @@ class Api:
                 "failed_attempts": self._failed_attempts(),
             }
         )
+
+    async def link(self, call: Call) -> Answer:
+        call.fields(())
+        path = SIGN_IN_BY_LINK.replace("{secret}", self._guard.sessions.new_link())
+        return as_json({"path": path, "expires_in": LINK_LASTING}, 201)
 
     async def sign_out(self, call: Call) -> Answer:
         call.fields(())
@@ -156,9 +168,33 @@ class Api:
     # Tenants
 
     async def tenants(self, call: Call) -> Answer:
-        return as_json(
-            {"tenants": self._control.tenants(), "failed_attempts": self._failed_attempts()}
+        limit = max(1, call.number("limit", MAX_TENANTS, MAX_TENANTS))
+        after = call.one("after") or ""
+        if call.asked.method == "HEAD":
+            return Answer(200)
+        return Answer(
+            200, stream=self._listed(after, limit), lasts=lambda: self._guard.still(call.who)
         )
+
+    async def _listed(self, after: str, limit: int) -> AsyncGenerator[bytes, None]:
+        """Give the list as JSON; `next`: what `after` must be to have those that follow.
+
+        Of 10,000 it is the work of half a second: others are served meanwhile.
+        """
+        tenants = self._control.tenants(after)
+        told = b'{"tenants": ['
+        last = None
+        while limit:
+            some, texts = await self._slices.run(_some(tenants, min(limit, AT_ONCE)))
+            if not some:
+                break
+            yield told + b", ".join(texts)
+            told = b", "
+            limit -= len(some)
+            last = some[-1]
+        more = next(tenants, None) is not None
+        end = {"failed_attempts": self._failed_attempts(), "next": last if more else None}
+        yield (told if last is None else b"") + b"], " + json.dumps(end).encode()[1:] + b"\n"
 
     async def tenant(self, call: Call) -> Answer:
         return as_json(self._control.tenant(call.parts["tenant"]))
@@ -231,7 +267,10 @@ class Api:
             return as_json({"lines": [views.line_of(line) for line in lines]})
         if call.asked.method == "HEAD":
             return Answer(200, content_type=NDJSON)
-        return Answer(200, content_type=NDJSON, stream=self._told(name, lines, call.who))
+        told = self._told(name, lines, call.who)
+        return Answer(
+            200, content_type=NDJSON, stream=told, lasts=lambda: self._guard.still(call.who)
+        )
 
     async def _told(
         self, name: str, lines: Sequence[Line], who: Who
@@ -274,3 +313,15 @@ class Api:
         tenant, token = call.parts["tenant"], call.parts["token"]
         made = await self._control.credentials.rotate(tenant, token, given, call.who)
         return as_json(made, 201)
+
+
+def _some(
+    tenants: Iterator[dict[str, Any]], most: int
+) -> Generator[None, None, tuple[list[str], list[bytes]]]:
+    """Return the names of the next few, and each as JSON; none at the end."""
+    names, texts = [], []
+    for tenant in islice(tenants, most):
+        names.append(tenant["tenant_id"])
+        texts.append(json.dumps(tenant, allow_nan=False).encode())
+        yield
+    return names, texts

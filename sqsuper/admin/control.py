@@ -9,14 +9,14 @@ is not: no tenant waits for another's stop.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
 from twisted.logger import Logger
 
 from sqsuper.admin import entries, files, views
+from sqsuper.admin.archives import Archives
 from sqsuper.admin.audit import Audit
 from sqsuper.admin.changing import Changing, marked
 from sqsuper.admin.credentials import TOKEN_KEYS, Credentials, new_token
@@ -29,10 +29,12 @@ from sqsuper.admin.errors import (
 from sqsuper.admin.guard import Who
 from sqsuper.admin.ports import check_port, next_port
 from sqsuper.admin.review import Review
+from sqsuper.admin.tally import Tally
+from sqsuper.backup.service import Backups
 from sqsuper.config.model import Config, Tenant
 from sqsuper.config.values import parse_tenant_name
+from sqsuper.gateway.statistics import Statistics, Totals
 from sqsuper.reloading.service import Reload
-from sqsuper.supervisor.events import Event, Kind
 from sqsuper.supervisor.service import Supervisor
 from sqsuper.supervisor.tenant_logs import Line
 
@@ -47,6 +49,12 @@ class Gateway(Protocol):
     def token_used(self, digest: bytes) -> float | None:
         """Return when a token was last admitted, in Unix seconds; None: not since the start."""
 
+    def statistics(self, tenant: str) -> Statistics:
+        """Return what was counted of a tenant since the start."""
+
+    def totals(self) -> Totals:
+        """Return what was counted in all since the start."""
+
 
 class Control:
     """See the module's text. `wall()`: seconds since the epoch."""
@@ -59,6 +67,7 @@ class Control:
         supervisor: Supervisor,
         gateway: Gateway,
         reload: Reload,
+        backups: Backups,
         audit: Audit,
         reactor: Any,
         wall: Callable[[], float] = time.time,
@@ -76,11 +85,14 @@ class Control:
         """The tenants' tokens."""
         self.review = Review(reload, self._changing, audit)
         """The configuration as a whole."""
-        self._restarts: Counter[str] = Counter()
+        self.archives = Archives(backups, audit, lambda: reload.config)
+        """The tenants' backups."""
+        self.tally = Tally()
         self._storage: dict[str, int] = {}
         self._leaving: set[str] = set()
         """Removed, with data that is not put aside yet."""
-        supervisor.events.watch(self._take_event)
+        supervisor.events.watch(self.tally.take)
+        supervisor.fleet.observers.append(self.tally)
         supervisor.health.listeners.append(self._take_pulse)
 
     @property
@@ -90,14 +102,15 @@ class Control:
 
     # What is
 
-    def tenants(self) -> list[dict[str, Any]]:
-        """Return all tenants as `T` of the OpenAPI file, in name order."""
+    def tenants(self, after: str = "") -> Iterator[dict[str, Any]]:
+        """Give the tenants whose names come after `after`, as `T` of the OpenAPI file, by name.
+
+        Other things may happen between one and the next; what was removed meanwhile is not given.
+        """
         lives = self.supervisor.lives
-        return [
-            views.tenant_of(self._known(tenant))
-            for tenant in self.config.tenants
-            if tenant.name in lives
-        ]
+        for tenant in self.config.tenants:
+            if tenant.name > after and tenant.name in lives:
+                yield views.tenant_of(self._known(tenant))
 
     def tenant(self, name: str) -> dict[str, Any]:
         """Return one tenant as `T`. Raises NotFoundError."""
@@ -105,10 +118,9 @@ class Control:
 
     def stats(self, name: str) -> dict[str, Any]:
         """Return one tenant's `T` with all figures. Raises NotFoundError."""
-        statistics = getattr(self.gateway, "statistics", None)
-        figures = None if statistics is None else statistics(name)
-        told: Mapping[str, Any] = {} if figures is None else figures.as_json()
-        return views.stats_of(self._known(self.entry(name)), told)
+        told = self.gateway.statistics(name).as_json()
+        samples = self.supervisor.monitor.samples(name)
+        return views.stats_of(self._known(self.entry(name)), samples, told)
 
     def entry(self, name: str) -> Tenant:
         """Return a tenant of the configuration in force. Raises NotFoundError."""
@@ -146,6 +158,14 @@ class Control:
                 told(lines)
 
         return self.supervisor.logs.follow(take)
+
+    def storage(self, name: str) -> int | None:
+        """Return the bytes that a tenant's embedded engine said it stores; None: it did not yet."""
+        return self._storage.get(name)
+
+    def restarts(self, name: str) -> int:
+        """Return how often a tenant was restarted after a failure."""
+        return self.tally.restarts[name]
 
     # What runs
 
@@ -288,7 +308,7 @@ class Control:
         finally:
             self._leaving.discard(name)
         self._storage.pop(name, None)
-        self._restarts.pop(name, None)
+        self.tally.forget(name)
         self._audit(who, "tenant.remove", name, f"data in {archive}" if archive else "")
         return {"tenant_id": name, "status": "removed", "archive": archive}
 
@@ -350,22 +370,18 @@ class Control:
     def _known(self, tenant: Tenant) -> views.Known:
         name = tenant.name
         life = self.supervisor.lives[name]
-        statistics = getattr(self.gateway, "statistics", None)
+        newest = self.supervisor.monitor.newest(name)
         return views.Known(
             tenant=tenant,
             life=life,
-            samples=self.supervisor.monitor.samples(name),
             memory=self.supervisor.monitor.memory(name),
-            restarts=self._restarts[name],
+            threads=None if newest is None else newest[0],
+            restarts=self.restarts(name),
             storage=self._storage.get(name),
-            traffic=None if statistics is None else statistics(name),
+            traffic=self.gateway.statistics(name),
             now=self._reactor.seconds(),
             wall=self.wall(),
         )
-
-    def _take_event(self, event: Event) -> None:
-        if event.kind is Kind.RESTARTED and event.tenant is not None:
-            self._restarts[event.tenant] += 1
 
     def _take_pulse(self, life: Any, message: Mapping[str, object]) -> None:
         storage = message.get("storage")

@@ -9,7 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sqsuper.sockets.capabilities import HERE
+
 ARCHIVE = ".archive"
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+for _flag in ("O_CLOEXEC", "O_BINARY"):
+    _NEW |= getattr(os, _flag, 0)
 
 
 def replace(file: Path, text: str) -> None:
@@ -21,7 +27,7 @@ def replace(file: Path, text: str) -> None:
     directory.mkdir(mode=0o700, exist_ok=True)
     # Hidden, so that no pattern of `include` finds it.
     part = directory / f".{file.name}.{secrets.token_hex(6)}.part"
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(part, _NEW, 0o600)
     try:
         with os.fdopen(fd, "wb") as out:
             out.write(text.encode())
@@ -44,6 +50,8 @@ def remove(file: Path) -> None:
 
 def sync_directory(directory: Path) -> None:
     """See to it that what was renamed in a directory is so after a power cut, too."""
+    if not HERE.directories:
+        return  # the system writes a directory's entries by itself, in order
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -156,18 +156,28 @@ class Guard:
         self.check_token(token, asked.peer)
         return self.sessions.begin(asked.peer)
 
+    def sign_in_by_link(self, asked: Asked, secret: str) -> Session:
+        """Open a session by a link that was not used yet. Raises as `sign_in`, of wrong ones."""
+        if not self.sessions.take_link(secret):
+            self._count_wrong(asked.peer)
+            raise UnauthorizedError("this link was used already, or is too old")
+        return self.sessions.begin(asked.peer)
+
     def check_token(self, token: str, peer: str) -> None:
         """Raises UnauthorizedError for a wrong admin token, TooManyError past the limit."""
         known = tokens.is_token(token) and hmac.compare_digest(
             sha256(token.encode("ascii")).digest(), self._digest
         )
-        if known:
-            return
+        if not known:
+            self._count_wrong(peer)
+            raise UnauthorizedError("this is not the admin token")
+
+    def _count_wrong(self, peer: str) -> None:
+        """Raises TooManyError past the limit."""
         self.failed += 1
         wait = self._wrong.count(peer, self._seconds())
         if wait is not None:
             raise TooManyError(wait)
-        raise UnauthorizedError("this is not the admin token")
 
     def check_own_page(self, asked: Asked) -> None:
         """Raises ForbiddenError unless a page of this very listener asks."""

@@ -21,6 +21,7 @@ from sqsuper.admin.guard import Asked, Who
 
 MAX_BODY = 1024 * 1024
 JSON_TYPE = "application/json"
+NDJSON = "application/x-ndjson"
 
 
 class Access(Enum):
@@ -36,13 +37,18 @@ class Access(Enum):
 
 @attrs.frozen
 class Answer:
-    """`body` is all of it; or `stream` gives it piece by piece."""
+    """`body` is all of it; or `stream` gives it piece by piece.
+
+    A stream looks itself whether it may go on. While its client takes nothing it cannot: then
+    `lasts()` is asked every second, and the connection is cut when it says no.
+    """
 
     status: int
     body: bytes = b""
     content_type: str = JSON_TYPE
     headers: Mapping[str, str] = attrs.field(factory=dict)
     stream: AsyncGenerator[bytes, None] | None = None
+    lasts: Callable[[], bool] | None = None
 
 
 def as_json(value: object, status: int = 200) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqsuper.admin import files
 from sqsuper.admin.api import Api
 from sqsuper.admin.control import Control
 from sqsuper.admin.guard import Guard
+from sqsuper.admin.page.pages import Pages
 from sqsuper.admin.routing import Route, Router
 from sqsuper.admin.site import AdminSite
 from sqsuper.config.diff import listeners
@@ -48,7 +49,7 @@ class Prepared:
 
 
 class AdminService(Service):
-    """Serves the admin API, and further `routes`, on the endpoints of `admin.listen`.
+    """Serves the admin API, the status page and further `routes` on what `admin.listen` names.
 
     Without a token in the configuration a random one is in `<run_dir>/admin.token` while it
     runs. `startService` gives a Deferred that fires when every endpoint is bound, and fails with
@@ -62,13 +63,15 @@ class AdminService(Service):
         reactor: Any,
         *,
         routes: Sequence[Route] = (),
-        metrics: Callable[[], bytes] = lambda: b"",
+        metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         self.guard = Guard(reactor.seconds)
         self.api = Api(control, self.guard, healthy=self._is_up, metrics=metrics, clock=reactor)
         self._config = config
         self._reactor = reactor
-        self._site = AdminSite(Router([*self.api.routes, *routes]), self.guard, reactor)
+        self._pages = Pages(control, self.guard, reactor)
+        router = Router([*self.api.routes, *self._pages.routes, *routes])
+        self._site = AdminSite(router, self.guard, reactor)
         self._listening: list[Listening] = []
         self._stopping = False
         self._generated: bytes | None = None
@@ -84,6 +87,7 @@ class AdminService(Service):
 
     async def _start(self) -> None:
         self._apply(self._config)
+        self._pages.start()
         for endpoint in self._config.admin.listen:
             self._listening.append(await self._bind(endpoint))
 
@@ -100,6 +104,7 @@ class AdminService(Service):
         listening, self._listening = self._listening, []
         for one in listening:
             await maybeDeferred(one.port.stopListening)
+        self._pages.stop()
         self._site.close_all()
         if self._generated is not None:
             with contextlib.suppress(OSError):

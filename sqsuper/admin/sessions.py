@@ -13,6 +13,8 @@ from sqsuper.gateway.rewrite import ADMIN_COOKIES
 LASTING = 12 * 3600.0
 MAX_SESSIONS = 1000
 LINK_LASTING = 600.0
+SIGN_IN_BY_LINK = "/sign-in/{secret}"
+"""The path of a link that signs in once."""
 
 COOKIE, SECURE_COOKIE = (name.decode("ascii") for name in ADMIN_COOKIES)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
@@ -20,6 +21,8 @@ from sqsuper.admin.guard import Asked, Guard, Who
 from sqsuper.admin.routing import MAX_BODY, Access, Answer, Call, Router, as_json
 
 IDLE_TIMEOUT = 75
+# While an answer lasts it is looked at so often whether its client still may have it, in seconds.
+LOOK_AGAIN = 1.0
 HEADERS = {
     "Server": "sqsuper",
     "Content-Security-Policy": (
@@ -81,10 +84,11 @@ class Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, router: Router, guard: Guard) -> None:
+    def __init__(self, router: Router, guard: Guard, reactor: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._router = router
         self._guard = guard
+        self._reactor = reactor
 
     def render(self, request: Any) -> Any:
         # A change that has begun is carried through, also when its client does not wait for it.
@@ -101,7 +105,7 @@ class Root(Resource):
         except Exception:
             log.failure("an admin request failed")
             answer = error_answer(AdminError("this failed; the log has more"))
-        await _send(request, answer, client)
+        await _send(request, answer, client, self._reactor)
 
     async def _answer(self, request: Any) -> Answer:
         asked = asked_of(request)
@@ -165,7 +169,7 @@ class _Client:
             self.sending.cancel()
 
 
-async def _send(request: Any, answer: Answer, client: _Client) -> None:
+async def _send(request: Any, answer: Answer, client: _Client, reactor: Any) -> None:
     if client.gone:
         if answer.stream is not None:
             await answer.stream.aclose()
@@ -175,17 +179,36 @@ async def _send(request: Any, answer: Answer, client: _Client) -> None:
     for name, value in fields.items():
         request.setHeader(name.encode(), value.encode())
     if answer.stream is None:
-        request.setHeader(b"Content-Length", b"%d" % len(answer.body))
+        if answer.status != 304:
+            request.setHeader(b"Content-Length", b"%d" % len(answer.body))
         request.write(answer.body)
     else:
-        client.sending = Deferred.fromCoroutine(_stream(request, answer.stream))
-        await client.sending
+        pace = _Pace()
+        client.sending = Deferred.fromCoroutine(_stream(request, answer.stream, pace))
+        looking = _looking(request, answer.lasts, pace, reactor)
+        try:
+            await client.sending
+        finally:
+            looking.stop()
     request.finish()
 
 
-async def _stream(request: Any, pieces: AsyncGenerator[bytes, None]) -> None:
+def _looking(request: Any, lasts: Callable[[], bool] | None, pace: _Pace, reactor: Any) -> Any:
+    """Cut a stuck connection once `lasts` says no; return what looks, to be stopped at the end."""
+
+    def look() -> None:
+        stuck = pace.paused is not None and request.channel is not None
+        if stuck and lasts is not None and not lasts():
+            request.channel.transport.abortConnection()
+
+    looking: Any = LoopingCall(look)
+    looking.clock = reactor
+    looking.start(LOOK_AGAIN, now=False).addErrback(_broken, request)
+    return looking
+
+
+async def _stream(request: Any, pieces: AsyncGenerator[bytes, None], pace: _Pace) -> None:
     """Send what `pieces` gives, as fast as the client takes it."""
-    pace = _Pace()
     request.registerProducer(pace, True)
     request.write(b"")  # the head, at once
     try:
@@ -248,7 +271,10 @@ class AdminSite(Site):
 
     def __init__(self, router: Router, guard: Guard, reactor: Any) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            Root(router, guard), requestFactory=AdminRequest, timeout=IDLE_TIMEOUT, reactor=reactor
+            Root(router, guard, reactor),
+            requestFactory=AdminRequest,
+            timeout=IDLE_TIMEOUT,
+            reactor=reactor,
         )
         self.channels: set[Channel] = set()
 

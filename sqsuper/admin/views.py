@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
 from sqsuper.config.model import MIB, Tenant, Token
 from sqsuper.config.overlay import Patch
+from sqsuper.gateway.statistics import Statistics
 from sqsuper.supervisor.events import Event
 from sqsuper.supervisor.instance import Change, State
 from sqsuper.supervisor.lifecycle import Lifecycle
@@ -18,25 +19,17 @@ from sqsuper.supervisor.tenant_logs import Line
 from sqsuper.tokens import label
 
 
-class Traffic(Protocol):
-    """What the gateway has counted of one tenant."""
-
-    requests: int
-    bytes_in: int
-    bytes_out: int
-
-
 @attrs.frozen
 class Known:
     """What is known of a tenant beside its entry. `now` of the reactor's seconds is `wall`."""
 
     tenant: Tenant
     life: Lifecycle
-    samples: Samples
     memory: int | None
+    threads: int | None
     restarts: int
     storage: int | None
-    traffic: Traffic | None
+    traffic: Statistics
     now: float
     wall: float
 
@@ -46,8 +39,8 @@ class Known:
 
 def tenant_of(known: Known) -> dict[str, Any]:
     """Return what is shown of a tenant in lists: T of the OpenAPI file."""
-    tenant, life, samples = known.tenant, known.life, known.samples
-    changes = list(life.instance.history)
+    tenant, life = known.tenant, known.life
+    changes = life.instance.history
     last = changes[-1] if changes else None
     runs = life.pid is not None
     quota = tenant.settings.quota_mb
@@ -63,20 +56,28 @@ def tenant_of(known: Known) -> dict[str, Any]:
         "pid": life.pid,
         "address": _address(life),
         "port": tenant.port,
-        "uptime_s": _uptime(changes, known) if runs else None,
+        "uptime_s": _uptime(changes, known.now) if runs else None,
         "restarts": known.restarts,
         "memory_bytes": known.memory if runs else None,
-        "threads": samples.recent.threads[-1] if runs and len(samples.recent) else None,
-        "requests": None if traffic is None else traffic.requests,
-        "bytes_in": None if traffic is None else traffic.bytes_in,
-        "bytes_out": None if traffic is None else traffic.bytes_out,
+        "threads": known.threads if runs else None,
+        "requests": traffic.requests,
+        "bytes_in": traffic.bytes_in,
+        "bytes_out": traffic.bytes_out,
+        "in_flight": traffic.in_flight,
+        "latency": {"p50": traffic.p50, "p95": traffic.p95, "p99": traffic.p99},
         "storage_bytes": known.storage,
         "quota_bytes": None if quota is None else quota * MIB,
-        "last_active": known.since_the_epoch(life.last_used) if changes else None,
+        "last_active": _last_active(known),
         "admin_email": tenant.admin_email,
         "data_dir": str(tenant.data_dir),
         "origin": origin_of(tenant, life.held),
     }
+
+
+def _last_active(known: Known) -> float | None:
+    """Return when it was used last, be it at a port of its own."""
+    used = known.since_the_epoch(known.life.last_used) if known.life.instance.history else None
+    return max((at for at in (used, known.traffic.last_active) if at is not None), default=None)
 
 
 def origin_of(tenant: Tenant, held: bool) -> dict[str, Any]:
@@ -99,14 +100,21 @@ def _address(life: Lifecycle) -> str | None:
     return f"unix:{upstream.path}" if upstream.path else f"{upstream.host}:{upstream.port}"
 
 
-def _uptime(changes: Iterable[Change], known: Known) -> float | None:
-    started = [change.at for change in changes if change.after is State.STARTING]
-    return max(0.0, known.now - started[-1]) if started else None
+def _uptime(changes: Sequence[Change], now: float) -> float | None:
+    at = started_at(changes)
+    return None if at is None else max(0.0, now - at)
 
 
-def stats_of(known: Known, figures: Mapping[str, Any]) -> dict[str, Any]:
+def started_at(changes: Sequence[Change]) -> float | None:
+    """Return when the last start began, in the seconds of the changes; None: too long ago."""
+    for change in reversed(changes):
+        if change.after is State.STARTING:
+            return change.at
+    return None
+
+
+def stats_of(known: Known, samples: Samples, figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return T and further figures: series of the last ten minutes, the last costly sample."""
-    samples = known.samples
     recent, detail = samples.recent, samples.detail
     return {
         **tenant_of(known),

@@ -70,6 +70,23 @@ class Client:
             while line := self._read_line(answer):
                 yield line.decode("utf-8", "replace").rstrip("\r\n")
 
+    def told(self, method: str, target: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Give the JSON lines of an answer that tells how far it is; the last has its `result`.
+
+        An `error` instead is raised as what it would be as an answer.
+        """
+        with self._answered(method, target, body, timeout=None) as answer:
+            while line := self._read_line(answer):
+                told = _parsed(line)
+                if not isinstance(told, dict):
+                    raise ServiceError("the service's answer is no list of objects")
+                if "error" in told:
+                    raise refusal(int(told.get("status", 500)), line)
+                yield told
+                if "result" in told:
+                    return
+        raise ServiceError("the answer was cut: whether it was done, the service's log tells")
+
     def _read(self, answer: http.client.HTTPResponse) -> bytes:
         try:
             content = answer.read(MAX_ANSWER + 1)

@@ -12,11 +12,15 @@ import attrs
 
 from sqsuper.cli.errors import CommandError
 from sqsuper.cli.files import give, make_directory, make_private, sync
+from sqsuper.sockets.capabilities import HERE
 
 _PIECE = 1024 * 1024
 # For what is no regular file after all, such as a FIFO put there meanwhile.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ, _WRITE = os.O_RDONLY, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+for _flag in ("O_NOFOLLOW", "O_CLOEXEC"):
+    _READ |= getattr(os, _flag, 0)
+    _WRITE |= getattr(os, _flag, 0)
+_READ |= getattr(os, "O_NONBLOCK", 0)
 
 
 @attrs.frozen
@@ -46,6 +50,11 @@ def copy_directory(source: Path, target: Path, step: Callable[[int], None]) -> C
 
     `step` is called with the bytes of each piece. Raises CommandError.
     """
+    if not HERE.directories:
+        raise CommandError(
+            f"{source} cannot be copied safely on this system; copy it to {target} by hand while"
+            " nothing writes to it"
+        )
     draft = target.with_name(f".{target.name}.copying-{os.getpid()}")
     try:
         make_private(target.parent)

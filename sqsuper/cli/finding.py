@@ -15,6 +15,7 @@ from sqsuper.config.model import RUN_DIR, SEARCHED, Admin
 
 if TYPE_CHECKING:
     from sqsuper.config.located import Mapping
+    from sqsuper.config.permissions import Account
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - in run_dir, made by the service
 TOKEN_VARIABLE = "SQSUPER_ADMIN_TOKEN"  # noqa: S105 - its name
@@ -48,6 +49,23 @@ class Access:
     token: str | None = attrs.field(default=None, repr=False)
     missing: str = ""
     """Without `token`: why there is none."""
+
+
+def service_account(file: Path) -> Account | None:
+    """Return who runs the service of the configuration `file`, where root asks for somebody else.
+
+    That is the owner of the tenants' files beside it, which the service writes. None: who asks.
+    """
+    from sqsuper.config.overlay import TENANTS_DIR  # noqa: PLC0415 - needs a YAML parser
+    from sqsuper.config.permissions import Account, is_root  # noqa: PLC0415
+
+    if not is_root():
+        return None
+    try:
+        status = os.stat(file.parent / TENANTS_DIR)
+    except OSError:
+        return None
+    return Account(status.st_uid, status.st_gid) if status.st_uid != 0 else None
 
 
 def find_configuration(named: Path | None, environ: ReadOnlyMapping[str, str]) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sqsuper.cli.errors import BrokenConfigurationError, CommandError
-from sqsuper.cli.finding import find_configuration
+from sqsuper.cli.finding import find_configuration, service_account
 from sqsuper.cli.options import Invocation, common, pass_invocation
 from sqsuper.cli.terminal import complain, emit, progress, say
 
@@ -93,7 +93,7 @@ def _load(file: Path) -> Config:
     from sqsuper.config.load import load  # noqa: PLC0415
 
     try:
-        return load(file)
+        return load(file, service=service_account(file))
     except ConfigError as error:
         raise BrokenConfigurationError(str(error)) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,8 +27,20 @@ def run(invocation: Invocation, pidfile: str, logfile: str) -> None:
 
 
 def serve(file: Path, pidfile: str = "", logfile: str = "-") -> None:
-    """Be `twistd -n sqsuper -c FILE` in this very process; ends it."""
-    from twisted.scripts import twistd  # noqa: PLC0415 - dear to import; it installs a reactor
+    """Be `twistd -n sqsuper -c FILE` in this very process; ends it.
+
+    twistd is given its plugin: it need not look for it, which writes a cache beside it.
+    """
+    # dear to import; it installs a reactor
+    from twisted.application import app  # noqa: PLC0415
+    from twisted.plugins import sqsuper_plugin  # noqa: PLC0415
+    from twisted.scripts import twistd  # noqa: PLC0415
+
+    def options() -> Any:
+        # Another class on each platform.
+        made: Any = vars(twistd)["ServerOptions"]()
+        made._getPlugins = lambda _interface: [sqsuper_plugin.sqsuper]
+        return made
 
     sys.argv = [
         "twistd",
@@ -38,4 +51,4 @@ def serve(file: Path, pidfile: str = "", logfile: str = "-") -> None:
         "--config",
         str(file),
     ]
-    twistd.run()
+    app.run(twistd.runApp, options)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import attrs
 
+from sqsuper.cli.finding import service_account
 from sqsuper.config.errors import ConfigError, ExposedError
 from sqsuper.config.load import load
 from sqsuper.config.located import Mapping, Sequence, Value, format_key
@@ -44,11 +45,12 @@ def survey(path: Path, clock: Callable[[], float] = time.monotonic) -> Survey:
     """
     end = clock() + PATIENCE
     reading = _Reading()
+    service = service_account(path)
     errors: list[ConfigError] = []
     told: set[tuple[str, str, str]] = set()
     while True:
         try:
-            config = load(path, reading.read)
+            config = load(path, reading.read, service)
         except ConfigError as error:
             taken = reading.take_out(error)
             # One file's mode is wrong for each of its tokens, but once.

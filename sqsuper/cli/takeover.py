@@ -15,6 +15,7 @@ import attrs
 
 from sqsuper import tokens
 from sqsuper.cli.entries import NewTenant
+from sqsuper.cli.finding import service_account
 from sqsuper.cli.formats.found import Found
 from sqsuper.config.endpoints import take_apart
 from sqsuper.config.errors import ConfigError
@@ -186,7 +187,8 @@ def _unfit(source: Path | None, data_dir: Path, config: Config, name: str, copie
         return ""
     tenant = Tenant(name, (), data_dir, Origin(config.file, None))
     try:
-        check_directories(attrs.evolve(config, tenants=(tenant,)))
+        service = service_account(config.file)
+        check_directories(attrs.evolve(config, tenants=(tenant,)), service=service)
     except ConfigError as error:
         return f"{error.problem}; {error.remedy}" if error.remedy else error.problem
     return ""

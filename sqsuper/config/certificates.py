@@ -104,10 +104,15 @@ def _no_password() -> str:
     raise _LockedError
 
 
+_FLAGS = os.O_RDONLY
+for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
+    _FLAGS |= getattr(os, _flag, 0)
+
+
 def _read(file: str, needed: bytes, otherwise: str) -> bytes:
     try:
         # What is no file, such as a FIFO, must not hold us up.
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(file, _FLAGS)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise CertificateError(file, "it is no regular file")

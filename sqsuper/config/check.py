@@ -15,6 +15,7 @@ from sqsuper.config.model import Config, Launcher
 from sqsuper.config.permissions import place_of, tenant_key
 from sqsuper.config.readers import Places
 from sqsuper.config.tenants import Entry
+from sqsuper.sockets.capabilities import HERE
 from sqsuper.tokens import label
 
 # Twenty-four bytes and a slash stand behind run_dir; a socket's path has room for 107.
@@ -59,7 +60,7 @@ def check_whole(whole: Whole) -> None:
 
 
 def _check_launchers(whole: Whole) -> None:
-    if sys.platform.startswith("linux"):
+    if HERE.zygote and sys.platform.startswith("linux"):
         return
     for tenant in whole.config.tenants:
         if tenant.settings.launcher is Launcher.ZYGOTE:
@@ -70,6 +71,8 @@ def _check_launchers(whole: Whole) -> None:
 
 def _check_run_dir(whole: Whole) -> None:
     run_dir = whole.config.run_dir
+    if not HERE.inheritance:
+        return
     spare = MAX_SOCKET_PATH - SOCKET_NAME - 1 - len(os.fsencode(run_dir))
     if spare < 0:
         file, line = whole.where("run_dir")

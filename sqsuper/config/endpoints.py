@@ -8,7 +8,9 @@ from pathlib import Path
 
 import attrs
 
-MAX_SOCKET_PATH = 107
+from sqsuper.sockets.capabilities import HERE
+
+MAX_SOCKET_PATH = HERE.socket_path or 107
 _PATHS = {
     "ssl": {"privateKey", "certKey", "extraCertChain", "dhParameters"},
     "unix": {"address"},

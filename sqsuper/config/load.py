@@ -16,7 +16,7 @@ from sqsuper.config.errors import ConfigError, UnreadableError, WrongValueError
 from sqsuper.config.located import Mapping
 from sqsuper.config.model import DATA_ROOT, RUN_DIR, Config, Settings
 from sqsuper.config.overlay import MARK, OVERLAY, TENANTS_DIR, overlay_of, read_overlay
-from sqsuper.config.permissions import check_directories, check_secret_file
+from sqsuper.config.permissions import Account, check_directories, check_secret_file
 from sqsuper.config.readers import Place, Places
 from sqsuper.config.schema import SETTINGS, TOP
 from sqsuper.config.source import Document, read_document
@@ -26,10 +26,15 @@ from sqsuper.config.warn import warnings_of
 MAX_INCLUDED = 20_000
 
 
-def load(path: Path, read: Callable[[Path, str], Document] = read_document) -> Config:
+def load(
+    path: Path,
+    read: Callable[[Path, str], Document] = read_document,
+    service: Account | None = None,
+) -> Config:
     """Read, merge and check the configuration at `path`; make nothing on disk.
 
     `read` gives the content of a file, whose path is absolute, by that and its name in errors.
+    `service` is whose directories must be, where it is not who asks.
 
     By its name the file is JSON (.json), TOML (.toml) or else YAML. Raises ConfigError, whose
     text is one line that names the file as `path` has it.
@@ -62,7 +67,7 @@ def load(path: Path, read: Callable[[Path, str], Document] = read_document) -> C
     config = attrs.evolve(config, tenants=tenants, defaults=ground.defaults)
     whole = Whole(config, shown, places, tuple(entries.values()), admin)
     check_whole(whole)
-    check_directories(config, places)
+    check_directories(config, places, service)
     return attrs.evolve(config, warnings=warnings_of(whole))
 
 

@@ -95,19 +95,26 @@ def place_of(places: Places, key: str, fallback: str) -> tuple[str, int | None]:
     return places.get("", (fallback, None))
 
 
-def check_directories(config: Config, places: Places | None = None) -> None:
+def check_directories(
+    config: Config, places: Places | None = None, service: Account | None = None
+) -> None:
     """Refuse a `run_dir`, `data_root` or `data_dir` that others can write or own.
 
     Only what exists is looked at, nothing is made. `places` tells where each key stands;
-    without it errors name the configuration's own path. Raises ExposedError (others) and
-    WrongValueError (no directory).
+    without it errors name the configuration's own path. `service` is who runs the service where
+    somebody else asks; None: who asks. Raises ExposedError (others) and WrongValueError (no
+    directory).
     """
     if not POSIX:
         return
     known = {} if places is None else places
-    ours = Owners(frozenset({os.geteuid()}), own_groups())
+    if service is None:
+        ours = Owners(frozenset({os.geteuid()}), own_groups())
+    else:
+        ours = Owners(frozenset({service.uid}), frozenset({service.gid}))
+    [uid] = ours.users
     for key, directory in (("run_dir", config.run_dir), ("data_root", config.data_root)):
-        _check(key, directory, ours, place_of(known, key, str(config.file)))
+        _check(key, directory, ours, uid, place_of(known, key, str(config.file)))
     accounts: dict[str, Account | None] = {}
     for tenant in config.tenants:
         owners = ours
@@ -118,7 +125,7 @@ def check_directories(config: Config, places: Places | None = None) -> None:
             if (found := accounts[user]) is not None:
                 owners = Owners(ours.users | {found.uid}, ours.groups | {found.gid})
         key = tenant_key(tenant.name, "data_dir")
-        _check(key, tenant.data_dir, owners, place_of(known, key, str(config.file)))
+        _check(key, tenant.data_dir, owners, uid, place_of(known, key, str(config.file)))
 
 
 def tenant_key(name: str, key: str = "") -> str:
@@ -127,7 +134,10 @@ def tenant_key(name: str, key: str = "") -> str:
     return f"{path}.{key}" if key else path
 
 
-def _check(key: str, directory: Path, owners: Owners, where: tuple[str, int | None]) -> None:
+def _check(
+    key: str, directory: Path, owners: Owners, uid: int, where: tuple[str, int | None]
+) -> None:
+    """Refuse a directory that is none of the owners'; `uid`: whose it had better be."""
     try:
         status = os.stat(directory)
     except FileNotFoundError:
@@ -143,7 +153,7 @@ def _check(key: str, directory: Path, owners: Owners, where: tuple[str, int | No
             *where,
             key,
             f"{directory} belongs to another user (uid {status.st_uid})",
-            f"chown {os.geteuid()} {directory}",
+            f"chown {uid} {directory}",
         )
     if others_can(status, stat.S_IWGRP, stat.S_IWOTH, owners.groups):
         raise ExposedError(

@@ -37,6 +37,7 @@ def read_bytes(path: Path, shown: str, limit: int) -> tuple[bytes, os.stat_resul
     Never waits (a FIFO is refused, not opened for good). Raises UnreadableError.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    flags |= getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:

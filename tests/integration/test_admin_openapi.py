@@ -69,7 +69,7 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
 
 
 def test_all_are_there() -> None:
-    assert len(OPERATIONS) == 32
+    assert len(OPERATIONS) == 36
 
 
 @pytest.mark.parametrize(("name", "mode"), MODES)

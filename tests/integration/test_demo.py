@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shlex
@@ -41,7 +42,8 @@ class Demo:
         assert tenants.count("tcp:1337:") == 1
         tenants = tenants.replace("tcp:1337:", f"tcp:{self.port}:")
         assert tenants.count("tcp:1338:") == 1
-        tenants = tenants.replace("tcp:1338:", "tcp:0:")
+        self.admin_port = free_port()
+        tenants = tenants.replace("tcp:1338:", f"tcp:{self.admin_port}:")
         (self.conf / "tenants.yaml").write_text(tenants)
 
     def tenant_file(self, name: str) -> Path:
@@ -109,6 +111,19 @@ def test_the_printed_lines_do_what_they_say(demo: Demo, run: Callable[[], Runnin
     assert wrote == "Updated 12 bytes"
     assert read_back == "Hello, phext"
     assert bobs == ""
+
+
+def test_the_printed_link_signs_in_once(demo: Demo, run: Callable[[], Running]) -> None:
+    running = run()
+    [path] = re.findall(rf"http://127\.0\.0\.1:{demo.admin_port}(/sign-in/\S+)", running.output)
+    cookies = []
+    for _ in range(2):
+        connection = http.client.HTTPConnection("127.0.0.1", demo.admin_port, timeout=30)
+        connection.request("GET", path)
+        cookies.append(connection.getresponse().getheader("Set-Cookie"))
+        connection.close()
+    assert cookies[0] is not None
+    assert cookies[1] is None
 
 
 def test_the_odyssey_is_alices_alone_and_untouched(demo: Demo, run: Callable[[], Running]) -> None:

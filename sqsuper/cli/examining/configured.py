@@ -73,7 +73,7 @@ def disk(
         try:
             device = there.stat().st_dev
             total, _used, free = usage(there)
-            inodes = os.statvfs(there)
+            inodes = os.statvfs(there) if hasattr(os, "statvfs") else None
         except OSError as error:
             yield bad("disk", f"{there}: {error.strerror}", "make it readable for this user")
             continue
@@ -83,7 +83,7 @@ def disk(
         told = f"{free // (1024 * 1024)} MiB are free below {there}"
         if free < max(_MIN_FREE, total * _MIN_SHARE) and free < 10 * _MIN_FREE:
             yield warning("disk", told, "free some: a write that does not fit is refused (507)")
-        elif inodes.f_files and inodes.f_favail < 10_000:
+        elif inodes is not None and inodes.f_files and inodes.f_favail < 10_000:
             yield warning(
                 "disk", f"only {inodes.f_favail} files can be made below {there}", "remove some"
             )

@@ -14,6 +14,8 @@ from pathlib import Path
 from sqsuper.cli.examining.finding import Finding, bad, ok, warning
 
 MIN_PYTHON = (3, 10)
+# What packages say whose builders did not know their version, such as Debian's xxhash.
+UNKNOWN = "0.0.0"
 # In `adjtimex` (Linux): what it returns while the clock is not set by anything.
 _TIME_ERROR = 5
 _SECONDS_AHEAD = 300.0
@@ -49,6 +51,9 @@ def versions(
             version = version_of(name)
         except metadata.PackageNotFoundError:
             yield bad("versions", f"{name} is missing", f"pip install '{requirement}'")
+            continue
+        if version == UNKNOWN:
+            present.append(name)
             continue
         if least is not None and _numbers(version) < _numbers(least):
             yield bad(

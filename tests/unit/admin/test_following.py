@@ -9,10 +9,15 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from sqsuper.admin.api import LOOK_AGAIN, Api
+from sqsuper.admin.api import Api
 from sqsuper.admin.guard import Asked, Guard, Who
 from sqsuper.admin.routing import Call
+from sqsuper.admin.site import LOOK_AGAIN
 from sqsuper.supervisor.tenant_logs import Line
+
+
+async def nothing() -> bytes:
+    return b""
 
 
 class Lines:
@@ -37,7 +42,7 @@ class Reader:
         self.control = Lines()
         self.guard = Guard(self.clock.seconds)
         control: Any = self.control
-        api = Api(control, self.guard, healthy=lambda: True, metrics=lambda: b"", clock=self.clock)
+        api = Api(control, self.guard, healthy=lambda: True, metrics=nothing, clock=self.clock)
         asked = Asked(method, {}, "", None)
         query = {"follow": ["1"], "lines": ["7"]}
         call = Call(asked, {"tenant": "a"}, query, b"", Who("token", ""))

@@ -277,6 +277,15 @@ class TestSession:
         guard.sessions.end_all()
         assert not guard.sessions.take_link(three)
 
+    def test_a_link_opens_a_session_once_and_wrong_ones_count(self, guard: Guard) -> None:
+        secret = guard.sessions.new_link()
+        session = guard.sign_in_by_link(asked(), secret)
+        assert guard.sessions.is_open(session)
+        for error in (UnauthorizedError,) * 3 + (TooManyError,):
+            with pytest.raises(error):
+                guard.sign_in_by_link(asked(), secret)
+        assert guard.failed == 4
+
 
 class TestReload:
     @pytest.mark.parametrize("peer", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])

@@ -14,7 +14,7 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 
 def api() -> Api:
     nobody = cast("Any", None)
-    return Api(nobody, nobody, healthy=lambda: True, metrics=lambda: b"", clock=nobody)
+    return Api(nobody, nobody, healthy=lambda: True, metrics=nobody, clock=nobody)
 
 
 def operations() -> dict[tuple[str, str], dict[str, Any]]:

@@ -51,6 +51,8 @@ def test_versions() -> None:
     found = list(machine.versions((3, 11, 2), requires, version_of))
     assert levels(found) == [Level.OK, Level.BAD, Level.OK]
     assert found[1].told == "attrs 9.99 is older than 22.2"
+    have["attrs"] = "0.0.0"
+    assert levels(machine.versions((3, 11, 2), requires, version_of)) == [Level.OK, Level.OK]
     del have["rich"]
     have["attrs"] = "22.2"
     found = list(machine.versions((3, 9, 0), requires, version_of))

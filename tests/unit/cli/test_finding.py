@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from sqsuper.cli.errors import BrokenConfigurationError
-from sqsuper.cli.finding import TOKEN_VARIABLE, Address, access
+from sqsuper.cli.finding import TOKEN_VARIABLE, Address, access, service_account
+from sqsuper.config.permissions import Account
 
 
 @pytest.fixture
@@ -95,3 +97,26 @@ def test_a_digest_alone_is_no_token(file: Path) -> None:
 def test_the_token_is_in_no_repr(file: Path) -> None:
     file.write_text("admin: {token: plain-token}")
     assert "plain-token" not in repr(access(file, {}))
+
+
+def test_root_looks_for_whom_the_service_runs_as(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+    owners = {"tenants.d": (1234, 4321)}
+
+    def looked_at(path: Path) -> os.stat_result:
+        found = list(stat(path))
+        found[4:6] = owners.get(path.name, (found[4], found[5]))
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert service_account(file) is None
+    (file.parent / "tenants.d").mkdir()
+    monkeypatch.setattr("sqsuper.cli.finding.os.stat", looked_at)
+    assert service_account(file) == Account(1234, 4321)
+    owners["tenants.d"] = (0, 0)
+    assert service_account(file) is None
+    monkeypatch.setattr(os, "geteuid", lambda: 5)
+    owners["tenants.d"] = (1234, 4321)
+    assert service_account(file) is None

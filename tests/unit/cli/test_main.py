@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import twisted
 
 from sqsuper import __version__
 from sqsuper.cli.main import _ALL, sqsuper
+from sqsuper.cli.version import twisted_version
+from sqsuper.engine.api import API_VERSION
 from tests.running import environment
 from tests.unit.cli.conftest import Admin, Command
 
@@ -52,9 +56,22 @@ def test_a_command_imports_no_more_than_it_needs(
 
 
 def test_version(command: Command) -> None:
-    assert command("version").out == command("--version").out == f"sqsuper {__version__}\n"
-    assert command("version", "--json").json == {"version": __version__}
-    assert command("--json", "version").json == {"version": __version__}
+    assert command("--version").out == f"sqsuper {__version__}\n"
+    line = f"sqsuper {__version__} (Twisted {twisted.__version__}, SQ API {API_VERSION})\n"
+    assert command("version").out == line
+    found = {"version": __version__, "twisted": twisted.__version__, "sq_api": API_VERSION}
+    assert command("version", "--json").json == found
+    assert command("--json", "version").json == found
+
+
+def test_the_version_of_twisted_is_known_without_its_metadata(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nothing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("sqsuper.cli.version.metadata.version", nothing)
+    assert twisted_version() == twisted.__version__
 
 
 def test_the_help_lists_every_command_and_the_exit_statuses(command: Command) -> None:

@@ -180,3 +180,16 @@ def test_directories_can_be_looked_at_later(here: Path, loaded: Callable[[str], 
         check_directories(config)
     assert str(caught.value).startswith(f"{here}/t.yaml: run_dir: {here}/run can be written")
     check_directories(attrs.evolve(config, run_dir=here / "other"))
+
+
+def test_another_user_may_run_the_service(here: Path, loaded: Callable[[str], Config]) -> None:
+    config = loaded("tenants: {}")
+    (here / "data").mkdir(mode=0o700)
+    ours = permissions.Account(os.geteuid(), os.getegid())
+    check_directories(config, service=ours)
+    with pytest.raises(ExposedError) as caught:
+        check_directories(config, service=permissions.Account(12345, 12345))
+    assert str(caught.value) == (
+        f"{here}/t.yaml: data_root: {here}/data belongs to another user"
+        f" (uid {os.geteuid()}); chown 12345 {here}/data"
+    )

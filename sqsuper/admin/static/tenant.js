@@ -1,0 +1,185 @@
+// One tenant's page.
+
+import { ask, notice, of, send, showToken } from "./act.js";
+import { Chart } from "./charts.js";
+import { showEvents } from "./events.js";
+import { Live } from "./live.js";
+import { GROUP_OF } from "./table.js";
+import { NOTHING, age, ago, clock, digits, lasting, localise, milliseconds, put, size, timeOf } from "./words.js";
+
+const KEPT_LINES = 500;
+const BOTTOM = 40;
+const AGEING = 1000;
+
+const page = document.getElementById("tenant");
+const { name, gateway } = page.dataset;
+const cells = {};
+for (const cell of page.querySelectorAll("[data-cell]")) cells[cell.dataset.cell] = cell;
+const uptime = page.querySelector("[data-uptime]");
+const log = document.getElementById("log");
+const events = document.getElementById("events");
+
+const figure = (key) => document.querySelector(`[data-chart=${key}]`);
+const percent = (value) => `${digits(value)} %`;
+const charts = {
+  memory: new Chart(figure("memory"), [""], size, Array.from({ length: 40 }, (_, n) => 2 ** n)),
+  cpu: new Chart(figure("cpu"), [""], percent),
+  threads: new Chart(figure("threads"), [""], digits),
+  requests: new Chart(figure("requests"), ["requests/s", "errors/s"], digits),
+  latency: new Chart(figure("latency"), ["p50", "p90", "p99"], milliseconds),
+};
+
+const number = (value) => (value === null ? NOTHING : String(value));
+
+function dated(time, at, text) {
+  time.dateTime = new Date(at * 1000).toISOString();
+  time.title = new Date(at * 1000).toLocaleString();
+  put(time, text);
+}
+
+let row = null;
+
+const RUNS = ["starting", "healthy", "unhealthy"];
+
+function useless(act) {
+  if (row.mark === "disabled") return true;
+  if (act === "start") return RUNS.includes(row.state);
+  return act === "stop" && row.mark !== "" && row.state === "stopped";
+}
+
+function show(now) {
+  put(cells.state, row.state);
+  cells.state.className = `state is-${GROUP_OF[row.state]}`;
+  put(cells.mark, row.mark);
+  if (row.reason) put(cells.reason, row.reason);
+  put(cells.rate, digits(row.rate));
+  put(cells.in_flight, number(row.in_flight));
+  put(cells.p50, milliseconds(row.p50));
+  put(cells.p99, milliseconds(row.p99));
+  put(cells.errors, number(row.errors));
+  page.querySelector("[data-tile=errors]").classList.toggle("bad", row.errors > 0);
+  put(cells.memory, size(row.memory));
+  put(cells.threads, number(row.threads));
+  put(cells.restarts, number(row.restarts));
+  put(cells.storage, size(row.storage));
+  const meter = page.querySelector("meter");
+  if (meter) meter.value = row.storage || 0;
+  put(cells.pid, number(row.pid));
+  put(cells.requests, number(row.requests));
+  for (const button of page.querySelectorAll("[data-act]")) button.disabled = useless(button.dataset.act);
+  times(now);
+}
+
+function times(now) {
+  if (!row) {
+    age(page, now);
+    return;
+  }
+  put(uptime, row.started === null ? NOTHING : lasting(now - row.started));
+  const since = page.querySelector(".since time");
+  if (row.since !== null) dated(since, row.since, ago(row.since, now));
+  const active = page.querySelector(".of-active time");
+  if (row.active !== null) dated(active, row.active, ago(row.active, now));
+}
+
+function explain(why) {
+  const ending = document.getElementById("ending");
+  ending.hidden = !why.ending;
+  if (why.ending) {
+    put(ending.querySelector("b"), why.ending.reason);
+    dated(ending.querySelector("time"), why.ending.at, clock(why.ending.at));
+  }
+  const next = document.getElementById("next-try");
+  next.hidden = !why.next_try;
+  if (why.next_try) dated(next.querySelector("time"), why.next_try, clock(why.next_try));
+}
+
+function measure({ at, memory, threads, cpu }, anew) {
+  for (const [key, values] of Object.entries({ memory, threads, cpu })) {
+    if (anew) charts[key].set([at, values]);
+    else charts[key].add([at, values]);
+  }
+}
+
+function draw({ end, step, rate, errors, p50, p90, p99 }) {
+  const at = rate.map((_, n) => end - (rate.length - 1 - n) * step);
+  charts.requests.set([at, rate, errors]);
+  charts.latency.set([at, p50, p90, p99]);
+}
+
+function print(lines, anew) {
+  const follows = log.scrollHeight - log.scrollTop - log.clientHeight < BOTTOM;
+  if (anew || log.querySelector(".none")) log.replaceChildren();
+  for (const { at, stream, text } of lines) {
+    const line = document.createElement("p");
+    if (stream === "stderr") line.className = "err";
+    else if (stream === "sqsuper") line.className = "own";
+    const said = document.createElement("span");
+    said.textContent = text;
+    line.append(timeOf(at, clock(at)), " ", said);
+    log.append(line);
+  }
+  while (log.children.length > KEPT_LINES) log.firstElementChild.remove();
+  if (follows || anew) log.scrollTop = log.scrollHeight;
+}
+
+new Live(`/events/stream/${encodeURIComponent(name)}`, ["tenant", "gone"], (kind, told) => {
+  if (kind === "gone") {
+    location.replace("/");
+    return;
+  }
+  if (told.row) {
+    row = told.row;
+    show(Date.now() / 1000);
+  }
+  if (told.why) explain(told.why);
+  if (told.samples) measure(told.samples, told.all);
+  if (told.traffic) draw(told.traffic);
+  if (told.events) showEvents(events, told.events, { anew: told.all, named: false });
+  if (told.lines) print(told.lines, told.all);
+});
+setInterval(() => document.hidden || times(Date.now() / 1000), AGEING);
+localise(document);
+log.scrollTop = log.scrollHeight;
+
+const ACTS = {
+  start: ["Start", "Its process is started now, and may be started by requests again if it was stopped by hand.", "started"],
+  restart: ["Restart", "Requests under way are finished first, new ones wait until the next process takes them.", "restarted"],
+  reset: ["Reset", "Its failures are forgotten; if it waits for its next try, it is tried at once.", "reset"],
+  stop: ["Stop", "Requests under way are finished first. Then it stays stopped and its users get errors, also after a restart of sqsuper, until it is started.", "stopped", true],
+};
+
+for (const button of page.querySelectorAll("[data-act]")) {
+  button.addEventListener("click", async () => {
+    const [title, text, done, danger] = ACTS[button.dataset.act];
+    if (!(await ask(`${title} ${name}?`, text, title, danger))) return;
+    button.disabled = true;
+    try {
+      await send("POST", of(name, button.dataset.act));
+      notice(`${name} was ${done}.`);
+    } catch (error) {
+      notice(`${title}: ${error.message}`, true);
+    } finally {
+      button.disabled = useless(button.dataset.act);
+      button.focus();
+    }
+  });
+}
+
+for (const button of page.querySelectorAll("[data-rotate]")) {
+  button.addEventListener("click", async () => {
+    const { overlap } = document.querySelector("[data-overlap]").dataset;
+    const digest = button.dataset.rotate;
+    const text = `A new token is made, and shown once. The old one (${digest}) stays valid for ${overlap}.`;
+    if (!(await ask("Rotate the token?", text, "Rotate"))) return;
+    button.disabled = true;
+    try {
+      const made = await send("POST", of(name, `tokens/${encodeURIComponent(digest)}/rotate`));
+      await showToken(`New token of ${name}`, made.token, gateway);
+      location.reload();
+    } catch (error) {
+      notice(`Not rotated: ${error.message}`, true);
+      button.disabled = false;
+    }
+  });
+}
