@@ -176,7 +176,7 @@ install-test-deb: deb
 	$(PYTHON) packaging/test_deb.py $$(ls -t dist/sqsuper_*_all.deb | head -n 1)
 	$(PYTHON) packaging/test_systemd.py $$(ls -t dist/sqsuper_*_all.deb | head -n 1)
 
-install-test: dist deb
+install-test: dist deb binary
 	$(PYTHON) packaging/install_test.py $(KINDS)
 
 clean:

@@ -71,6 +71,17 @@ def wheel(root: Root, file: Path) -> Timed:
     return Timed(installed - began, time.monotonic() - began)
 
 
+def binary(root: Root, file: Path) -> Timed:
+    """The single file: made executable; init; run."""
+    program = root.path("/srv/sqsuper")
+    shutil.copy(file, program)
+    began = time.monotonic()
+    program.chmod(0o755)
+    installed = time.monotonic()
+    _first_run(root, "/srv/sqsuper")
+    return Timed(installed - began, time.monotonic() - began)
+
+
 def _of_pip(root: Root) -> dict[str, str]:
     """Return this machine's settings of pip for a root, with the certificates that they name."""
     settings = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
@@ -117,6 +128,7 @@ def _first_request(token: str) -> None:
 
 
 KINDS: Mapping[str, Kind] = {
+    "binary": Kind("sqsuper-linux-*", 5.0, (), binary),
     "deb": Kind("sqsuper_*_all.deb", 20.0, (), deb),
     "wheel": Kind("sqsuper-*-py3-none-any.whl", 30.0, ("python3-venv",), wheel),
 }
