@@ -44,6 +44,18 @@ class Unavailable:
     cause: str | None = None
 
 
+@attrs.frozen
+class Full:
+    """Why a tenant's data must not grow.
+
+    `code`: machine code of the 507 answer, `quota` or `phext_too_large`; `reason`: one line for
+    people.
+    """
+
+    code: str
+    reason: str
+
+
 class Wait(Protocol):
     """A waiting request, as `Instances.wait` gives it."""
 

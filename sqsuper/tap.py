@@ -24,7 +24,7 @@ from sqsuper import __version__
 from sqsuper.admin.audit import Audited
 from sqsuper.admin.control import Control
 from sqsuper.admin.figures import Figures
-from sqsuper.admin.files import archive
+from sqsuper.admin.files import put_aside
 from sqsuper.admin.metrics import Metrics
 from sqsuper.admin.service import AdminService
 from sqsuper.backup.service import Backups
@@ -167,6 +167,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         gateway = WorkersService(config, instances=supervisor, reactor=reactor)
     supervisor.drain_by(gateway.quiet)
     supervisor.inflight_by(gateway.inflight)
+    supervisor.storage.watchers.append(gateway.filled)
     Reopening([gateway.reopen_logs, supervisor.logs.reopen], reactor=reactor).install()
     manager = Manager.of(os.environ, os.getpid())
     heartbeat = Heartbeat(manager, reactor=reactor)
@@ -177,7 +178,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     reload.begins.append(announcement.reloading)
     reload.ends += [_publishing(supervisor.events), lambda _: announcement.reloaded()]
     announcement.sayings.append(reload.saying)
-    backups = Backups(config, supervisor, reactor=reactor, put_aside=archive)
+    backups = Backups(config, supervisor, reactor=reactor, put_aside=put_aside)
     reload.ends.append(lambda _: backups.apply(reload.config))
     control = Control(
         supervisor=supervisor,

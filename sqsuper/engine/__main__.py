@@ -56,10 +56,13 @@ def main(argv: list[str]) -> int:
     `argv`: without the program's name. 0: stopped as told; 1: could not start, with one
     line on standard error; 2: wrong usage.
     """
-    command = _COMMANDS.get(argv[0]) if argv else None
-    if command is None:
+    command = argv[0] if argv else ""
+    if command == "host":
+        parse, run = command_line.parse, _host
+    elif command == "settle":
+        parse, run = command_line.parse_settle, _settle
+    else:
         return _tell(argv[:1])
-    parse, run = command
     try:
         options = parse(argv[1:])
     except command_line.UsageError as error:
@@ -389,8 +392,6 @@ def _set_limits() -> None:
 def _complain(line: str) -> None:
     log_line(f"sqsuper.engine: {line}")
 
-
-_COMMANDS = {"host": (command_line.parse, _host), "settle": (command_line.parse_settle, _settle)}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -13,6 +13,7 @@ from sqsuper.gateway.rewrite import connection_line
 from sqsuper.http1 import answers, credentials, target
 from sqsuper.http1.credentials import Grant, Rejected
 from sqsuper.http1.head import RequestHead
+from sqsuper.instances import Full
 
 
 class Gate(Protocol):
@@ -23,6 +24,10 @@ class Gate(Protocol):
     @property
     def rates(self) -> Mapping[str, Bucket]:
         """Return the buckets of the tenants that have a rate."""
+
+    @property
+    def full(self) -> Mapping[str, Full]:
+        """Return why the data of tenants must not grow, of those where that is so."""
 
     def lookup(self, digest: bytes) -> Grant | None: ...
     def seconds(self) -> float: ...
@@ -80,6 +85,9 @@ def admit(gate: Gate, peer: str, head: RequestHead) -> Grant | OwnAnswer:
     barrier = barred(grant, head.target)
     if barrier is not None:
         return error(head, *barrier, tenant=grant.tenant)
+    full = gate.full.get(grant.tenant)
+    if full is not None and target.is_growing(target.split(head.target)[0]):
+        return error(head, 507, full.code, full.reason, tenant=grant.tenant)
     bucket = gate.rates.get(grant.tenant)
     wait = None if bucket is None else bucket.take(gate.seconds())
     return grant if wait is None else _too_many(head, grant.tenant, wait)

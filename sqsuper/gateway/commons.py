@@ -125,10 +125,6 @@ class Shared:
         if lease is not None:
             lease.ordered(serial, slots, queue, contended)
 
-    def forget(self, tenant: str) -> None:
-        """A tenant is gone, and its pool has no requests left."""
-        self._leases.pop(tenant, None)
-
     def _report(self, report: Report) -> None:
         self._say("slots", report.tenant, report.serial, report.cap, report.demand, report.waiting)
 

@@ -43,13 +43,12 @@ class Lease:
     ) -> None:
         self.tenant = tenant
         self.pool: Pool | None = None
-        """Set by the pool itself."""
         self._say = say
         self._seconds = seconds
         self._later = later
         self._slots = 0
         self._cap = 0
-        self._queue = 0
+        self._queue: int | None = None  # before anything was ordered
         self._serial = 0
         self._contended = False
         self._said: Report | None = None
@@ -61,16 +60,20 @@ class Lease:
         """How many slots may be in use: more than were ordered only by what has to end first."""
         return self._cap
 
+    def serve(self, pool: Pool) -> None:
+        """See `upstream.Slots.serve`. A tenant that comes back has the slots that it left."""
+        self.pool = pool
+        self._resize()
+
     def ordered(self, serial: int, slots: int, queue: int, contended: bool) -> None:
         """Take an order."""
-        assert self.pool is not None
         asked = serial != self._serial or slots < self._cap or (contended and not self._contended)
         self._serial, self._slots, self._contended = serial, slots, contended
         self._queue = queue
         self._settle()
         if asked:
             self._speak()
-        self.pool.resize(self._cap, queue)
+        self._resize()
 
     def wanted(self) -> None:
         """A request waits for a slot, or for an instance that it will use a slot of."""
@@ -79,14 +82,19 @@ class Lease:
     def released(self) -> None:
         """A slot was given back, or a request waits no longer."""
         if self._cap > self._slots:
-            assert self.pool is not None
             before = self._cap
             self._settle()
             if self._cap < before:
-                self.pool.resize(self._cap, self._queue)
+                self._resize()
                 self._speak()
         elif self._contended or (self._said is not None and self._said.waiting):
             self._speak_soon()
+
+    def _resize(self) -> None:
+        """Let the pool have what was ordered, if anything was."""
+        assert self.pool is not None
+        if self._queue is not None:
+            self.pool.resize(self._cap, self._queue)
 
     def _settle(self) -> None:
         assert self.pool is not None

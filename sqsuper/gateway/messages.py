@@ -55,18 +55,25 @@ def encode_tenant(tenant: Tenant) -> list[Any]:
         tenant.name,
         tenant.enabled,
         [_encode_token(token) for token in tenant.tokens],
-        [settings.max_inflight, settings.queue, settings.queue_timeout, settings.drain],
+        [
+            settings.max_inflight,
+            settings.queue,
+            settings.queue_timeout,
+            settings.drain,
+            settings.stop_grace,
+        ],
         None if settings.rate is None else [settings.rate.per_second, settings.rate.burst],
     ]
 
 
 def decode_tenant(value: list[Any]) -> Tenant:
-    name, enabled, tokens, (max_inflight, queue, queue_timeout, drain), rate = value
+    name, enabled, tokens, (max_inflight, queue, queue_timeout, drain, grace), rate = value
     settings = Settings(
         max_inflight=max_inflight,
         queue=queue,
         queue_timeout=queue_timeout,
         drain=drain,
+        stop_grace=grace,
         rate=None if rate is None else Rate(*rate),
     )
     return Tenant(

@@ -76,7 +76,7 @@ def begin_plain(  # noqa: PLR0911 - one line a rule
         return None
     if method == b"POST" and known.content_length is None:
         return None
-    if grant.tenant in front.rates:
+    if grant.tenant in front.rates or grant.tenant in front.full:
         return None
     pool = front.pool(grant.tenant)
     upstream = pool.at_once()

@@ -38,7 +38,7 @@ from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.http1 import answers
 from sqsuper.http1.credentials import Grant
 from sqsuper.http1.head import RequestHead
-from sqsuper.instances import Instances
+from sqsuper.instances import Full, Instances
 from sqsuper.slices import Slices
 
 SWEEP_INTERVAL = 0.25
@@ -97,6 +97,7 @@ class GatewayService(Service):
         self._known_answers = KnownAnswers()
         self.access = AccessLog.of(gateway, self._grant_of, now)
         self.rates: dict[str, Bucket] = {}
+        self.full: dict[str, Full] = {}
         for tenant in config.tenants:
             self._take_rate(tenant)
         self._wrong_tokens = WrongTokens(gateway.wrong_tokens_per_minute)
@@ -313,6 +314,7 @@ class GatewayService(Service):
         for name in change.gone:
             if self._tenants.pop(name, None) is not None:
                 self.rates.pop(name, None)
+                self.full.pop(name, None)
                 self._drop_pool(name)
         self._tenants.update(change.changed)
         for tenant in change.rated:
@@ -340,6 +342,13 @@ class GatewayService(Service):
                 self._forget_counts(name)
 
         pool.when_quiet(quiet)
+
+    def filled(self, tenant: str, full: Full | None) -> None:
+        """Answer a tenant's inserts and updates with 507 from now on; None: no longer."""
+        if full is None:
+            self.full.pop(tenant, None)
+        else:
+            self.full[tenant] = full
 
     def quiet(self, tenant: str) -> Deferred[None]:
         """Return a Deferred that fires when no request has a slot of the tenant's instance."""

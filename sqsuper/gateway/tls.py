@@ -16,8 +16,9 @@ from sqsuper.http1 import answers
 
 # The most that one record carries (RFC 8446, 5.1).
 RECORD_BYTES = 16_384
-# A record with all around it. Memory that OpenSSL once read from stays the connection's, so that
-# only a read that came back full is followed by a larger one.
+# A record with all around it. Memory that OpenSSL once had, on its way in or out, stays the
+# connection's: it is given one record at a time, and only a read that came back full is followed
+# by a larger one.
 READ_BYTES = RECORD_BYTES + 261
 READ_MORE_BYTES = 65_536
 
@@ -65,17 +66,19 @@ class TlsWire(OpeningWire):
         if self._closing or self._finishing or self._broken or not data:
             return True
         try:
-            sent = self._tls.write(data)
-            more = NestedWire.send(self, self._outgoing.read())
+            sent = self._tls.write(data[:RECORD_BYTES])
+            encrypted = self._outgoing.read()
             if sent < len(data):
                 view = memoryview(data)
+                records = [encrypted]
                 while sent < len(data):
-                    sent += self._tls.write(view[sent:])
-                    more = NestedWire.send(self, self._outgoing.read())
+                    sent += self._tls.write(view[sent : sent + RECORD_BYTES])
+                    records.append(self._outgoing.read())
+                encrypted = b"".join(records)
         except OSError:
             self._break(len(data))
             return True
-        return more
+        return NestedWire.send(self, encrypted)
 
     def send_file(self, fd: int, offset: int, count: int) -> tuple[int, bool]:
         return send_read(self, fd, offset, count)
@@ -131,8 +134,7 @@ class TlsWire(OpeningWire):
         elif read_bytes != READ_BYTES and len(data) < READ_BYTES:
             self._read_bytes = READ_BYTES
         if data:
-            self._incoming.write(data)
-            self._take()
+            self._take(data)
         else:
             # It is the framing of HTTP that tells a whole request from a cut one.
             self._tell_ended()
@@ -173,25 +175,12 @@ class TlsWire(OpeningWire):
             else:
                 self._take()
 
-    def _take(self) -> None:
-        """Give the user what came, as far as it came whole; then its end, if that came too."""
-        incoming = self._incoming
-        end: bool | None = None  # in good order?
-        data = b""
-        try:
-            data = self._tls.read(RECORD_BYTES)
-            if not data:
-                end = True
-            while incoming.pending and not end:
-                more = self._tls.read(RECORD_BYTES)
-                end = not more or None
-                data += more
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            end = True
-        except (OSError, ValueError):
-            end = False
+    def _take(self, came: bytes = b"") -> None:
+        """Give the user what came, as far as it came whole; then its end, if that came too.
+
+        `came`: what TLS was not given yet.
+        """
+        data, end = self._decrypt(came)
         if self._outgoing.pending:
             self._reply()
         if data:
@@ -210,6 +199,32 @@ class TlsWire(OpeningWire):
             self._arm(reading=False, writing=self._writing)
         else:
             self._tell_ended()
+
+    def _decrypt(self, came: bytes) -> tuple[bytes, bool | None]:
+        """Return what is whole, and whether the stream ended: in good order, not so, or None."""
+        incoming = self._incoming
+        end: bool | None = None
+        data = b""
+        incoming.write(came[:READ_BYTES])
+        given = READ_BYTES
+        while end is None:
+            try:
+                more = self._tls.read(RECORD_BYTES)
+                data += more
+                end = not more or None
+                if incoming.pending:
+                    continue
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLZeroReturnError:
+                end = True
+            except (OSError, ValueError):
+                end = False
+            if given >= len(came):
+                break
+            incoming.write(came[given : given + READ_BYTES])
+            given += READ_BYTES
+        return data, end
 
     def _reply(self) -> None:
         """Send what TLS answers by itself; a peer that takes none of it is not read."""
@@ -251,8 +266,7 @@ class TlsWire(OpeningWire):
                 break
             if not data:
                 break
-            self._incoming.write(data)
-            self._take()
+            self._take(data)
         self._end()
 
     def _tell_ended(self) -> None:

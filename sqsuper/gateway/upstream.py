@@ -49,10 +49,11 @@ Holder = object
 class Slots(Protocol):
     """Who divides a tenant's slots among several processes, and is told of need and use.
 
-    It lets the pool have them by `Pool.resize`; `pool` is set by the pool.
+    It lets the pool have them by `Pool.resize`.
     """
 
-    pool: Pool | None
+    def serve(self, pool: Pool) -> None:
+        """Let `pool`, which has none yet, have the slots from now on."""
 
     def wanted(self) -> None:
         """Learn that a request waits, for a slot or for an instance to start."""
@@ -163,8 +164,6 @@ class Pool:
         self.tenant = tenant
         self._max_inflight = max_inflight if slots is None else 0
         self._slots = slots
-        if slots is not None:
-            slots.pool = self
         self._queue = queue
         self.queue_timeout = queue_timeout
         self._instances = instances
@@ -181,6 +180,8 @@ class Pool:
         self.known_answers = KnownAnswers() if known_answers is None else known_answers
         self.counts = new_row() if counts is None else counts
         self._cold_starts = ColdStarts()
+        if slots is not None:
+            slots.serve(self)
 
     @property
     def inflight(self) -> int:

@@ -39,6 +39,7 @@ from sqsuper.gateway.messages import decode_config, decode_gateway, decode_tenan
 from sqsuper.gateway.remote import RemoteInstances
 from sqsuper.gateway.service import GatewayService
 from sqsuper.gateway.shared_ports import InheritingReactor, Place
+from sqsuper.instances import Full
 from sqsuper.interpreter import FIND_OURS
 from sqsuper.slices import Slices
 
@@ -81,6 +82,7 @@ class Worker:
                 "begin": self._begin,
                 "tenants": self._take_tenants,
                 "ready": self._take_ready,
+                "full": self._take_full,
                 "serve": self._serve,
                 "settled": self._settled,
                 "order": self._ordered,
@@ -100,6 +102,7 @@ class Worker:
         self._shared = Shared(board, number, say, reactor.seconds, later)
         self._begun: tuple[dict[str, Any], str, Sequence[Any], bool | None] | None = None
         self._tenants: list[list[Any]] = []
+        self._full: dict[str, Full] = {}
         self._service: GatewayService | None = None
         self._stopping = False
         self._slices = Slices(reactor)
@@ -163,6 +166,15 @@ class Worker:
     def _take_ready(self, tenant: str, upstream: list[Any] | None) -> None:
         self._instances.changed(tenant, upstream)
 
+    def _take_full(self, tenant: str, value: list[Any] | None) -> None:
+        full = None if value is None else Full(*value)
+        if self._service is not None:
+            self._service.filled(tenant, full)
+        elif full is not None:
+            self._full[tenant] = full
+        else:
+            self._full.pop(tenant, None)
+
     def _serve(self, version: int, rates: dict[str, int]) -> None:
         assert self._begun is not None
         gateway, run_dir, places, nested = self._begun
@@ -179,6 +191,7 @@ class Worker:
             nested=nested,
             commons=self._shared,
         )
+        self._service.full.update(self._full)
         started = self._service.startService()
         started.addCallbacks(lambda _: self._say("serving"), self._failed)
 

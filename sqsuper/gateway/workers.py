@@ -38,7 +38,7 @@ from sqsuper.gateway.tallies import Tallies
 from sqsuper.gateway.tls_listening import check_certificate
 from sqsuper.gateway.wire import Wire, WireUser
 from sqsuper.gateway.worker_process import WorkerProcess
-from sqsuper.instances import Unavailable, Upstream, Wait, WatchedInstances
+from sqsuper.instances import Full, Unavailable, Upstream, Wait, WatchedInstances
 from sqsuper.slices import Slices
 
 # Tenants in one message while requests are served.
@@ -107,6 +107,7 @@ class WorkersService(Service):
         self._waits: dict[int, dict[int, Wait]] = {n: {} for n in range(self._count)}
         self._division = Division(self._tenants, self._count, self._say_order, reactor.callLater)
         self._rates: dict[str, int] = {}
+        self._full: dict[str, Full] = {}
         self._ping_interval = ping_interval
         self._ping_call: Any = None
         self._patience: dict[int, Any] = {}
@@ -256,6 +257,7 @@ class WorkersService(Service):
     def _take(self, changed: Iterable[Tenant], gone: Iterable[str]) -> None:
         for name in gone:
             self._tenants.pop(name, None)
+            self._full.pop(name, None)
             self._tallies.forget(name)
         for tenant in changed:
             self._tenants[tenant.name] = tenant
@@ -274,6 +276,15 @@ class WorkersService(Service):
         """Have a worker go over to what it was told is changing."""
         rates = {t.name: self._rates[t.name] for t in changed if t.name in self._rates}
         process.say("change", self._version, list(gone), rates, gateway, list(places))
+
+    def filled(self, tenant: str, full: Full | None) -> None:
+        """See `GatewayService.filled`."""
+        if full is None:
+            self._full.pop(tenant, None)
+        else:
+            self._full[tenant] = full
+        for process in self._processes.values():
+            process.say("full", tenant, None if full is None else attrs.astuple(full))
 
     def inflight(self, tenant: str) -> int:
         """Return how many requests have a slot, as of the workers' last answers to a ping."""
@@ -346,6 +357,8 @@ class WorkersService(Service):
             upstream = self._instances.ready(name)
             if upstream is not None:
                 process.say("ready", name, encode_upstream(upstream))
+        for name, full in self._full.items():
+            process.say("full", name, attrs.astuple(full))
         process.say("serve", self._version, self._rates)
         self._patience[number] = self._reactor.callLater(START_PATIENCE, process.kill)
 

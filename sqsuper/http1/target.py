@@ -90,6 +90,16 @@ def is_reload(target: bytes) -> bool:
     )
 
 
+def is_growing(target: bytes) -> bool:
+    """Whether some router could take this for an insert or an update."""
+    if _cannot_hold(target, b"insert") and _cannot_hold(target, b"update"):
+        return False
+    return any(
+        path[:2] == _API and path[2:] and path[2].startswith((b"insert", b"update"))
+        for path in _beginnings(target)
+    )
+
+
 def is_admin(target: bytes) -> bool:
     """Whether this asks for the admin API, which is not served beside tenants' data."""
     if _cannot_hold(target, b"admin"):

@@ -16,6 +16,7 @@ from sqsuper import interpreter
 from sqsuper.config.model import Config
 from sqsuper.reloading.reader import BOOT, GarbledError, read
 from sqsuper.slices import Slices
+from sqsuper.sockets.capabilities import told_to_children
 
 # Seconds after which a reader that has not ended, as on a file system that hangs, is killed.
 PATIENCE = 120.0
@@ -85,7 +86,11 @@ class _Reader(ProcessProtocol):
                 self,
                 argv[0],
                 args=argv,
-                env={"PATH": os.environ.get("PATH") or os.defpath, **environment},
+                env={
+                    "PATH": os.environ.get("PATH") or os.defpath,
+                    **told_to_children(),
+                    **environment,
+                },
             )
         except OSError as error:
             raise RefusedError(_not_read(file, f"no process: {error.strerror}")) from error

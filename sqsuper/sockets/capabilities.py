@@ -74,5 +74,14 @@ class Capabilities:
         return left
 
 
+NEEDED = (FORCED, "SYSTEMROOT", "TEMP") if os.name == "nt" else (FORCED,)
+"""Environment variables that a process of ours needs where they are set."""
+
+
+def told_to_children() -> dict[str, str]:
+    """Return those of this process."""
+    return {name: os.environ[name] for name in NEEDED if name in os.environ}
+
+
 HERE = Capabilities.of(sys.platform).forced(os.environ.get(FORCED))
 """What this system can do."""

@@ -10,6 +10,7 @@ In the zygote only, and started by path with it: standard library alone.
 import ctypes
 import gc
 import sys
+from opcode import opmap
 from types import CodeType, FunctionType, ModuleType
 
 TYPE_CHECKING = False
@@ -27,6 +28,14 @@ _KEPT_SIZES, _FAR = range(24, 1040, 16), 100_000
 _ARENA_MAX = -8
 
 _EMPTY = sys.getsizeof(b"")
+
+_EXTENDED, _ATTRIBUTE, _GLOBAL = (opmap[n] for n in ("EXTENDED_ARG", "LOAD_ATTR", "LOAD_GLOBAL"))
+# These have a bit in their argument that says whether what they load is called.
+_MARKS_CALLS = frozenset(
+    operation
+    for operation, since in ((_GLOBAL, (3, 11)), (_ATTRIBUTE, (3, 12)))
+    if sys.version_info >= since
+)
 
 _libc = ctypes.CDLL(None)
 _GLIBC = hasattr(_libc, "gnu_get_libc_version")
@@ -83,12 +92,11 @@ def gather(codes: "Iterable[CodeType]") -> "list[object]":
 
 
 def _concerned(chosen: "list[CodeType]", objects: "list[object]") -> "list[FunctionType]":
-    """Return the functions that run, in order, then those that they name.
-
-    What is named is passed on, as a rule, and so touched, though it does not run.
-    """
+    """Return the functions that run, in order, then those that they pass on, and so touch."""
     place = {code: number for number, code in enumerate(chosen)}
-    named = {name for code in chosen for name in code.co_names}
+    named: set[str] = set()
+    for code in chosen:
+        named |= _passed_on(code)
     # Those that wrap others have attributes of their own, and stay.
     functions = [
         each for each in objects if type(each) is FunctionType and not hasattr(each, "__wrapped__")
@@ -100,6 +108,22 @@ def _concerned(chosen: "list[CodeType]", objects: "list[object]") -> "list[Funct
         if each.__code__ in place or (each.__name__ in named and each.__module__ in modules)
     ]
     return sorted(found, key=lambda each: place.get(each.__code__, len(place)))
+
+
+def _passed_on(code: CodeType) -> "set[str]":
+    """Return the names of attributes and globals that `code` asks for without calling them."""
+    found = set()
+    instructions = code.co_code
+    more = 0
+    for at in range(0, len(instructions), 2):
+        operation, argument = instructions[at], instructions[at + 1] | more << 8
+        more = argument if operation == _EXTENDED else 0
+        if operation in _MARKS_CALLS:
+            if not argument & 1:
+                found.add(code.co_names[argument >> 1])
+        elif operation in (_ATTRIBUTE, _GLOBAL):
+            found.add(code.co_names[argument])
+    return found
 
 
 def _members(

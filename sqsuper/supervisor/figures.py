@@ -51,8 +51,21 @@ def _sum(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else one + other
 
 
+class Gauge(Protocol):
+    """Measures one process again and again, in one thread."""
+
+    def figures(self) -> Figures | None:
+        """Return its figures, `shared` perhaps as when it was first asked; None without it."""
+
+    def close(self) -> None:
+        """Measure it no more. Idempotent."""
+
+
 class Sampler(Protocol):
     """Measures processes. Callable in any thread."""
+
+    def gauge(self, pid: int) -> Gauge:
+        """Return what measures a process at the least cost; to be closed."""
 
     def figures(self, pid: int) -> Figures | None:
         """Return the figures of a process; None without one."""

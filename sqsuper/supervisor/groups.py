@@ -121,6 +121,14 @@ def end_group(pid: int) -> bool:
     return False
 
 
+def end_descendants(pid: int) -> None:
+    """Kill what a living process has started, where it leads no group that could be ended."""
+    if not HERE.groups:
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(pid).children(recursive=True):
+                child.kill()
+
+
 def end_now(groups: Iterable[Group], grace: float, patience: float) -> dict[Group, list[int]]:
     """End all members of `groups`, blocking: TERM, after `grace` seconds KILL.
 

@@ -74,12 +74,12 @@ class Pulse:
     def of(cls, message: Mapping[str, object], at: float) -> Pulse | None:
         """Return what a report line says; None if it is malformed."""
         lag, storage = message.get("lag"), message.get("storage")
-        counts = [message.get(name) for name in ("requests", "bytes", "inflight")]
-        if not isinstance(lag, (int, float)) or not isinstance(storage, (int, type(None))):
+        requests, moved = message.get("requests"), message.get("bytes")
+        inflight = message.get("inflight")
+        if not isinstance(lag, (int, float)) or not (storage is None or isinstance(storage, int)):
             return None
-        if not all(isinstance(count, int) for count in counts):
+        if not (isinstance(requests, int) and isinstance(moved, int) and isinstance(inflight, int)):
             return None
-        requests, moved, inflight = (int(count) for count in counts)  # type: ignore[call-overload]
         return cls(at, float(lag), requests, moved, inflight, storage)
 
 
@@ -269,7 +269,8 @@ class HealthWatch:
             now + watch.settings.timeout / 2, lambda at: self._waits(probe, at)
         )
         if watch.life.is_embedded:
-            watch.process.ask(b'{"ping": %d}' % number)
+            # It wakes up another process, which takes the core from the looks that are to come.
+            self._sweep.afterwards(lambda: watch.process.ask(b'{"ping": %d}' % number))
             return
         probe.question = self._ask_port(
             watch.life.port, lambda answered: self._told(probe, answered)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sqsuper import interpreter
+from sqsuper.sockets.capabilities import HERE, NEEDED
+from sqsuper.supervisor import groups
 from sqsuper.supervisor.events import Event
 from sqsuper.supervisor.hook_rules import Rules
 from sqsuper.supervisor.output import printable
@@ -31,11 +32,14 @@ LOG_INTERVAL = 60.0
 # A session, so a group, of its own; and signals as a program expects them.
 _BEGIN = """\
 import os, signal, sys
-directory, *argv = sys.argv[1:]
-os.setsid()
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+grouped, directory, *argv = sys.argv[1:]
 try:
     os.chdir(directory)
+    if not int(grouped):
+        import subprocess
+        sys.exit(subprocess.call(argv))
+    os.setsid()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execvp(argv[0], argv)
 except OSError as error:
     sys.stderr.write(f"{argv[0]}: {error.strerror}\\n")
@@ -64,7 +68,7 @@ def program(argv: Sequence[str], directory: Path) -> list[str]:
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the program's whole environment."""
-    kept = {name: inherited[name] for name in ("LANG", "TZ", "HOME") if name in inherited}
+    kept = {name: inherited[name] for name in ("LANG", "TZ", "HOME", *NEEDED) if name in inherited}
     return {**kept, "PATH": inherited.get("PATH") or os.defpath}
 
 
@@ -174,7 +178,7 @@ class _Run(ProcessProtocol):
 
         Raises OSError, ValueError or TypeError; then `over` is not called.
         """
-        wrapped = [*interpreter.with_text(_BEGIN), *argv]
+        wrapped = [*interpreter.with_text(_BEGIN), str(int(HERE.groups)), *argv]
         self._reactor.spawnProcess(self, wrapped[0], args=wrapped, env=environment(os.environ))
 
     def kill(self) -> None:
@@ -183,12 +187,12 @@ class _Run(ProcessProtocol):
         if self._pid is None:
             return
         self._kill_group(self._pid)
+        groups.end_descendants(self._pid)
         with suppress(OSError, ProcessExitedAlready):  # it may not have made its group yet
             self.transport.signalProcess("KILL")  # type: ignore[union-attr]
 
     def _kill_group(self, pid: int) -> None:
-        with suppress(OSError):
-            os.killpg(pid, signal.SIGKILL)
+        groups.end_group(pid)
 
     def _too_late(self) -> None:
         self._kill_call = None

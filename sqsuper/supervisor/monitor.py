@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from sqsuper.config.model import MIB, Settings, Tenant
 from sqsuper.supervisor.causes import Cause
 from sqsuper.supervisor.events import Event, Events, Kind
-from sqsuper.supervisor.figures import Detail, Figures, Sampler
+from sqsuper.supervisor.figures import Detail, Figures, Gauge, Sampler
 from sqsuper.supervisor.instance import Change, State
 from sqsuper.supervisor.measuring import Job, Measured, Measuring
 from sqsuper.supervisor.process import InstanceProcess, cancelled
@@ -83,6 +83,8 @@ class _Watch:
     process: InstanceProcess
     history: History
     marks: Watermarks
+    gauge: Gauge
+    """Of the leader."""
     since: float
     entry: Entry | None = None
     at: float | None = None
@@ -209,12 +211,16 @@ class Monitor:
 
     def pulse(self, life: Any, message: Mapping[str, object]) -> None:
         """Take what an embedded engine says of its storage."""
-        name = life.tenant.name
         storage = message.get("storage")
         if isinstance(storage, int):
-            quota_mb = life.tenant.settings.quota_mb
-            quota = None if quota_mb is None else quota_mb * MIB
-            self._found(life, Kind.QUOTA, self._marks_of(name).quota(quota, storage))
+            self.stored(life, storage)
+
+    def stored(self, life: Any, storage: int) -> None:
+        """Hold the bytes that a tenant's data takes against its quota."""
+        quota_mb = life.tenant.settings.quota_mb
+        quota = None if quota_mb is None else quota_mb * MIB
+        marks = self._marks_of(life.tenant.name)
+        self._found(life, Kind.QUOTA, marks.quota(quota, storage))
 
     def _begin(self, life: Life, process: InstanceProcess) -> None:
         name, settings = life.tenant.name, life.tenant.settings.monitor
@@ -222,7 +228,8 @@ class Monitor:
         history = self._histories.get(name)
         if history is None:
             history = self._histories[name] = History(settings.interval)
-        watch = _Watch(life, process, history, self._marks_of(name), now)
+        gauge = self._sampler.gauge(process.pid or 0)
+        watch = _Watch(life, process, history, self._marks_of(name), gauge, now)
         phase = next(self._order) * PHASE % 1
         self._sweep.refine(settings.interval)
         watch.detail_due = now + settings.detail * phase
@@ -240,6 +247,7 @@ class Monitor:
     def _forget(self, name: str) -> None:
         watch = self._watches.pop(name)
         watch.history.end()
+        watch.gauge.close()
         if watch.entry is not None:
             watch.entry.cancel()
 
@@ -258,7 +266,7 @@ class Monitor:
         pid = watch.process.pid
         if pid is None:
             return None
-        found = self._sampler.figures(pid)
+        found = watch.gauge.figures()
         if found is None or not watch.process.forks:
             watch.pids = (pid,)
             return found

@@ -13,7 +13,7 @@ import attrs
 import sqsuper
 from sqsuper import interpreter
 from sqsuper.config.model import MIB, Config, Engine, Gateway, Launcher, Settings, Tenant
-from sqsuper.sockets.capabilities import FORCED, HERE
+from sqsuper.sockets.capabilities import HERE, NEEDED
 from sqsuper.supervisor import child
 from sqsuper.supervisor.errors import LaunchError
 from sqsuper.supervisor.groups import MARKER
@@ -24,9 +24,6 @@ CONTROL_FD = 3
 REPORT_FD = 4
 SOCKET_FD = 5
 PORT_FD = 6
-
-# What a program of Windows cannot do without; and what a test forces, on us and on our children.
-_SYSTEM = ("SYSTEMROOT", "TEMP", FORCED) if os.name == "nt" else (FORCED,)
 
 _PLACEHOLDER = re.compile(r"\{(port|key|data_dir|name)\}")
 
@@ -80,7 +77,7 @@ def environment(
     source = os.environ if inherited is None else inherited
     result = dict(tenant.settings.environment)
     result["PATH"] = source.get("PATH") or os.defpath
-    for name in ("LANG", "TZ", *_SYSTEM):
+    for name in ("LANG", "TZ", *NEEDED):
         if name in source:
             result.setdefault(name, source[name])
     result["HOME"] = str(tenant.data_dir)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any
 
 import attrs
 
@@ -50,16 +49,20 @@ class Ring:
 
     def add(self, at: float, memory: int, threads: int, cpu: float) -> None:
         """Keep one more, in place of the oldest when there are too many."""
-        values = (at, min(_MOST, memory // _KIB), min(_MOST, threads), cpu)
-        columns: tuple[array[Any], ...] = (self._at, self._memory, self._threads, self._cpu)
-        full = len(self._at) == self._capacity
-        for column, value in zip(columns, values, strict=True):
-            if full:
-                column[self._next] = value
-            else:
-                column.append(value)
-        if full:
-            self._next = (self._next + 1) % self._capacity
+        size = min(_MOST, memory // _KIB)
+        threads = min(_MOST, threads)
+        if len(self._at) < self._capacity:
+            self._at.append(at)
+            self._memory.append(size)
+            self._threads.append(threads)
+            self._cpu.append(cpu)
+            return
+        oldest = self._next
+        self._at[oldest] = at
+        self._memory[oldest] = size
+        self._threads[oldest] = threads
+        self._cpu[oldest] = cpu
+        self._next = (oldest + 1) % self._capacity
 
     def newest(self) -> tuple[int, float] | None:
         """Return threads and cpu of the newest sample; None without any."""

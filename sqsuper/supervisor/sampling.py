@@ -12,8 +12,27 @@ from sqsuper.supervisor import procfs
 from sqsuper.supervisor.figures import Detail, Figures, Sampler
 
 
+class PsutilGauge:
+    """See `Gauge`."""
+
+    def __init__(self, sampler: PsutilSampler, pid: int) -> None:
+        self._sampler = sampler
+        self._pid = pid
+
+    def figures(self) -> Figures | None:
+        """See `Gauge`."""
+        return self._sampler.figures(self._pid)
+
+    def close(self) -> None:
+        """See `Gauge`."""
+
+
 class PsutilSampler:
     """See `Sampler`; works everywhere, for 20 times the cost of /proc."""
+
+    def gauge(self, pid: int) -> PsutilGauge:
+        """See `Sampler`."""
+        return PsutilGauge(self, pid)
 
     def figures(self, pid: int) -> Figures | None:
         """See `Sampler`."""
@@ -67,7 +86,12 @@ class Sessions:
         self._members: dict[int, list[int]] = {}
 
     def members(self, leader: int) -> list[int]:
-        """Return the pids in the session of `leader`, its own aside."""
+        """Return the pids in the session of `leader`, its own aside.
+
+        Where there are no sessions, those that descend from it while what is between them lives.
+        """
+        if not HERE.groups:
+            return _descendants(leader)
         now = self._clock()
         if not 0 <= now - self._read_at < self.FRESH:
             self._read_at = now
@@ -75,10 +99,15 @@ class Sessions:
         return [pid for pid in self._members.get(leader, ()) if pid != leader]
 
 
+def _descendants(pid: int) -> list[int]:
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
 def _table() -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
-    if not HERE.groups:
-        return found
     getsid = os.getsid
     for pid in psutil.pids():
         try:

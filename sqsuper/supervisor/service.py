@@ -38,6 +38,7 @@ from sqsuper.supervisor.records import Records
 from sqsuper.supervisor.remains import Remains
 from sqsuper.supervisor.rolling import Rolled, Rolling
 from sqsuper.supervisor.starts import StartQueue
+from sqsuper.supervisor.storage import Storage
 from sqsuper.supervisor.summary import summary
 from sqsuper.supervisor.tenant_logs import TenantLogs
 from sqsuper.supervisor.warden import Warden
@@ -56,9 +57,15 @@ KILLS_INTERVAL = 5.0
 def confine_process() -> None:
     """Set what holds for the whole process: umask 0077, no core files, all descriptors."""
     os.umask(0o077)
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    allow_descriptors()
+
+
+def allow_descriptors() -> None:
+    """Raise the soft limit on open files to the hard one."""
     if resource is None:
         return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems name a limit they do not grant
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -136,7 +143,10 @@ class Supervisor(Service):
         self.health.listeners.append(self.idle.pong)
         self.hooks = Hooks(config.on_event, config.file.parent, reactor=reactor)
         self._fleet.events.watch(self.hooks.take)
-        self._fleet.observers += [self.health, self.monitor, self.idle]
+        self.storage = Storage(reactor)
+        """What the data of command engines takes."""
+        self.storage.listeners.append(self.monitor.stored)
+        self._fleet.observers += [self.health, self.monitor, self.idle, self.storage]
         self._starting_next = False
         self._kills_call: IDelayedCall | None = None
 
@@ -160,6 +170,7 @@ class Supervisor(Service):
         self.logs.open()
         self.hooks.open()
         self.idle.open()
+        self.storage.open(self._lives.values())
         self._stop_began = None
         self._fleet.grace_used = 0.0
         self._fleet.serving = True
@@ -178,6 +189,7 @@ class Supervisor(Service):
             return _joined(self._stop)
         self._fleet.serving = False
         self.idle.close()
+        self.storage.close()
         self._fleet.brake.stop()
         self._kills_call = cancelled(self._kills_call)
         if self._stop_began is not None:
@@ -273,6 +285,7 @@ class Supervisor(Service):
         life = self._lives.get(upstream.tenant)
         if life is not None:
             life.used(upstream)
+            self.storage.used(upstream.tenant)
 
     def watch(self, changed: Callable[[str, Upstream | None], None]) -> None:
         """See `WatchedInstances.watch`."""
@@ -313,6 +326,7 @@ class Supervisor(Service):
         yield from self._changes.settle(change)
         self.logs.forget_all_but(self._lives)
         self.monitor.forget_all_but(self._lives)
+        self.storage.attend(self._lives.values())
         self._start_next()
 
     @property

@@ -49,6 +49,7 @@ class Sweep:
         self._timer_at = 0.0
         self._last = float("-inf")
         self._running = False
+        self._afterwards: list[Callable[[], None]] = []
         self.grid = GRID
         self.late = 0.0
         """How much later than wanted the looks of this moment come: so long we were held up."""
@@ -63,6 +64,13 @@ class Sweep:
     def refine(self, interval: float) -> None:
         """Look often enough for what is due each `interval` seconds."""
         self.grid = min(self.grid, interval * PART)
+
+    def afterwards(self, call: Callable[[], None]) -> None:
+        """Call once all that is looked at now was looked at; at once, if that is nothing."""
+        if self._running:
+            self._afterwards.append(call)
+        else:
+            call()
 
     def stop(self) -> None:
         """Look at nothing more, but at what is added from now on."""
@@ -98,6 +106,9 @@ class Sweep:
             if again is not None and entry.look is not None:
                 heapq.heappush(heap, (again, next(self._numbers), entry))
         self._running = False
+        calls, self._afterwards = self._afterwards, []
+        for call in calls:
+            self._guarded(call)
         self._set_timer()
 
     def _look(self, entry: Entry, now: float) -> float | None:
@@ -109,3 +120,9 @@ class Sweep:
             # One tenant's defect must not end the looks at all others.
             self._log.failure("a look at an instance failed")
             return now + AFTER_A_DEFECT
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            self._log.failure("what follows a look at an instance failed")

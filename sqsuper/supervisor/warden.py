@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sqsuper import interpreter
-from sqsuper.sockets.capabilities import HERE
+from sqsuper.sockets.capabilities import HERE, told_to_children
 from sqsuper.supervisor.groups import Group
 from sqsuper.supervisor.process import cancelled
 
@@ -93,7 +93,7 @@ class Warden:
                 process,
                 argv[0],
                 args=argv,
-                env={},
+                env=told_to_children(),
                 childFDs={0: "w", 1: nothing, 2: nothing},
             )
         except OSError as error:

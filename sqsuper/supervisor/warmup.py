@@ -42,6 +42,8 @@ REQUESTS = (
     (b"GET", b"version", b""),
     (b"GET", b"no-such-thing", b""),
 )
+# As the supervisor asks whether the loop turns.
+PING = b'{"ping": 1}\n'
 FIRST_REQUESTS = (
     (b"GET", b"version", b""),
     (b"GET", b"select?" + _AT + b"1", b""),
@@ -124,7 +126,7 @@ def _serve(directory: str, requests: "Requests", rest: float, main: "Engine") ->
     client = os.fork()
     if client == 0:
         # The end of `told`, which it alone holds, ends the engine.
-        _ask(path, key, requests, rest)
+        _ask(path, key, requests, rest, told)
     os.close(told)
     argv = ["host", "--data-dir", os.path.join(directory, "data"), "--name", "warm"]
     argv += ["--listen-fd", str(listening.detach())]
@@ -140,8 +142,8 @@ def _serve(directory: str, requests: "Requests", rest: float, main: "Engine") ->
         child.say(f"warming up: status {status}")
 
 
-def _ask(path: str, key: str, requests: "Requests", rest: float) -> None:
-    """In a process of its own: make the requests and end; never returns."""
+def _ask(path: str, key: str, requests: "Requests", rest: float, told: int) -> None:
+    """In a process of its own: make the requests, ping, and end; never returns."""
     status = 1
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -151,6 +153,7 @@ def _ask(path: str, key: str, requests: "Requests", rest: float) -> None:
                 connection.connect(path)
                 for request in requests:
                     _exchange(connection, key, *request)
+            os.write(told, PING)
         time.sleep(rest)
         status = 0
     finally:

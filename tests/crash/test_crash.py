@@ -61,6 +61,7 @@ def test_random_lives(start: int) -> None:
     for what in (
         "groups",
         "checkpoints",
+        "holds",
         "failures",
         "renewals",
         "stopped",

@@ -253,17 +253,30 @@ class Workload:
 
     def _advance(self, store: Store, checkpoints: list[Iterator[str]], group: Group | None) -> None:
         if not checkpoints:
-            checkpoints.append(store.checkpoint(self.random.choice(PLACES)))
+            if self.random.random() < 0.3:
+                self._hold(store, checkpoints)
+            else:
+                checkpoints.append(store.checkpoint(self.random.choice(PLACES)))
         for _ in range(self.random.randint(1, 8)):
             stage = next(checkpoints[0], None)
             if stage is None:
-                checkpoints.clear()
+                del checkpoints[0]
                 self._count("checkpoints")
                 return
             if stage == "target" and (group is not None or self.random.random() < 0.3):
                 return
             if stage == "target":
                 self._commit(store)
+
+    def _hold(self, store: Store, checkpoints: list[Iterator[str]]) -> None:
+        """Begin a checkpoint of each phext; they are finished one after the other."""
+        for place in PLACES:
+            running = store.checkpoint(place)
+            if next(running, None) is not None:
+                checkpoints.append(running)
+        self._count("holds")
+        if not checkpoints:
+            checkpoints.append(iter(()))
 
     def _stop(self, store: Store) -> None:
         if store.stop():

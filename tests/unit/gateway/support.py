@@ -20,7 +20,7 @@ from sqsuper.gateway.statistics import Counts
 from sqsuper.gateway.upstream import Pool
 from sqsuper.http1.credentials import Grant, digest
 from sqsuper.http1.head import RequestHead, parse_request_head
-from sqsuper.instances import Upstream
+from sqsuper.instances import Full, Upstream
 from sqsuper.testing import FakeConnector, FakeWire, FixedInstances
 
 LIMITS = Limits(
@@ -63,6 +63,7 @@ class Bench:
     access: AccessLog | None = None
     counts: Counts = attrs.field(factory=Counts)
     rates: dict[str, Bucket] = attrs.field(factory=dict)
+    full: dict[str, Full] = attrs.field(factory=dict)
     known_requests: KnownRequests = attrs.field(factory=KnownRequests)
     alice: Pool = attrs.field(init=False)
     room: SpoolRoom = attrs.field(init=False)

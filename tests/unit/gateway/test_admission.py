@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from sqsuper.gateway.admission import OwnAnswer, admit
+from sqsuper.gateway.rate import TokenBucket
 from sqsuper.http1.credentials import Grant
 from sqsuper.http1.errors import FramingError
 from sqsuper.http1.head import RequestHead
+from sqsuper.instances import Full
 from tests.unit.gateway.support import Bench, head_of
 
 
@@ -42,6 +45,37 @@ def test_a_known_token_is_admitted(bench: Bench) -> None:
     grant = of(bench, b"GET /health2 HTTP/1.1\nHost: h\nAuthorization: Bearer tok")
     assert isinstance(grant, Grant)
     assert grant.tenant == "alice"
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        (b"GET /api/v2/insert?p=x&c=1.1.1/1.1.1/1.1.1&s=t", True),
+        (b"POST //api/v2//update?p=x", True),
+        (b"GET /api/v2/insertX?p=x", True),
+        (b"GET /api/v2/%75pdate?p=x", True),
+        (b"GET /api/v2/delete?p=x", False),
+        (b"GET /api/v2/select?p=insert&s=/api/v2/update", False),
+        (b"GET /api/v2/toc?p=update", False),
+    ],
+)
+def test_data_that_must_not_grow(bench: Bench, line: bytes, refused: bool) -> None:
+    raw = line + b" HTTP/1.1\nHost: h\nAuthorization: tok"
+    assert isinstance(of(bench, raw), Grant)
+    bench.full["bob"] = Full("quota", "no room")
+    assert isinstance(of(bench, raw), Grant)
+    bench.full["alice"] = Full("quota", "no room")
+    bench.rates["alice"] = bucket = TokenBucket(1.0, 1, 0.0)
+    answer = of(bench, raw)
+    if refused:
+        assert isinstance(answer, bytes)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 507 ")
+        assert json.loads(body)["code"] == "quota"
+        # What is refused takes nothing of the rate.
+        assert bucket.take(0.0) is None
+    else:
+        assert isinstance(answer, Grant)
 
 
 def test_a_doubled_credential_is_a_framing_error(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from sqsuper.gateway import plain as plains
 from sqsuper.gateway.plain import PlainExchange, begin_plain
 from sqsuper.gateway.rate import TokenBucket
 from sqsuper.http1.credentials import Grant, digest
-from sqsuper.instances import Upstream
+from sqsuper.instances import Full, Upstream
 from sqsuper.testing import FakeWire
 from tests.unit.gateway.support import ANSWER, GET, LIMITS, UPSTREAM, Bench
 
@@ -508,6 +508,10 @@ def limit_rate(scene: Scene) -> None:
     scene.rates["alice"] = TokenBucket(1.0, 5, 0.0)
 
 
+def fill_up(scene: Scene) -> None:
+    scene.full["alice"] = Full("quota", "no room")
+
+
 def forget(scene: Scene) -> None:
     scene.known_requests.clear()
 
@@ -524,6 +528,7 @@ def forget(scene: Scene) -> None:
         end_instance,
         use_connection,
         limit_rate,
+        fill_up,
         forget,
     ],
 )

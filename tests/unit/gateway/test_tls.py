@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -483,6 +484,46 @@ def test_what_is_sent_keeps_its_order(world: World) -> None:
     user.wire.finish()
     assert read_all(world, client) == sent
     assert user.told == ["drained"]
+
+
+class Measured:
+    """Memory between TLS and the kernel; `most` is how much was ever in it."""
+
+    def __init__(self, memory: ssl.MemoryBIO) -> None:
+        self._memory = memory
+        self.most = 0
+
+    @property
+    def pending(self) -> int:
+        return self._memory.pending
+
+    def write(self, data: bytes) -> int:
+        count = self._memory.write(data)
+        self.most = max(self.most, self.pending)
+        return count
+
+    def read(self) -> bytes:
+        self.most = max(self.most, self.pending)
+        return self._memory.read()
+
+
+def test_tls_is_given_little_at_a_time(world: World) -> None:
+    # OpenSSL keeps such memory: an idle connection would have what its largest piece took.
+    client, user = world.client(world.listen())
+    wire: Any = user.wire
+    outgoing = wire._outgoing = Measured(wire._outgoing)
+    incoming = wire._incoming = Measured(wire._incoming)
+    data = bytes(range(250)) * 1_000
+    user.wire.send(data)
+    user.wire.finish()
+    assert read_all(world, client) == data
+    client.settimeout(10)
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(client.sendall, data)
+        world.until(lambda: user.got == data)
+        sent.result()
+    assert 0 < outgoing.most < 17_000
+    assert 0 < incoming.most < 34_000
 
 
 def test_who_takes_nothing_of_what_tls_itself_answers_is_not_read(world: World) -> None:

@@ -25,7 +25,12 @@ TENANT = Tenant(
     port=7001,
     enabled=False,
     settings=Settings(
-        max_inflight=3, queue=4, queue_timeout=5.5, drain=6.5, rate=Rate(per_second=7.5, burst=8)
+        max_inflight=3,
+        queue=4,
+        queue_timeout=5.5,
+        drain=6.5,
+        stop_grace=7.5,
+        rate=Rate(per_second=7.5, burst=8),
     ),
 )
 
@@ -66,7 +71,7 @@ def test_every_setting_of_the_gateway_passes() -> None:
 def test_of_a_tenant_passes_what_a_gateway_looks_at() -> None:
     tenant = messages.decode_tenant(over_json(messages.encode_tenant(TENANT)))
     assert (tenant.name, tenant.enabled, tenant.tokens) == ("alice", False, TENANT.tokens)
-    for name in ("max_inflight", "queue", "queue_timeout", "drain", "rate"):
+    for name in ("max_inflight", "queue", "queue_timeout", "drain", "stop_grace", "rate"):
         assert getattr(tenant.settings, name) == getattr(TENANT.settings, name)
 
 

@@ -22,7 +22,10 @@ class Leased:
         self.said: list[Report] = []
         self.instances = FixedInstances({"alice": UPSTREAM})
         self.lease = Lease("alice", self.said.append, self.clock.seconds, self.clock.callLater)
-        self.pool = Pool(
+        self.pool = self.new_pool()
+
+    def new_pool(self) -> Pool:
+        return Pool(
             "alice",
             max_inflight=32,
             queue=3,
@@ -61,6 +64,17 @@ def test_nothing_is_granted_before_there_is_a_lease(leased: Leased) -> None:
     assert [asker.told for asker in askers] == [["granted 1"], []]
     leased.order(2, 2)
     assert askers[1].told == ["granted 1"]
+
+
+def test_the_pool_of_a_tenant_that_came_back_has_the_lease_of_the_one_before(
+    leased: Leased,
+) -> None:
+    leased.order(1, 1, queue=1)
+    leased.pool.close()
+    leased.pool = leased.new_pool()
+    askers = [leased.enter() for _ in range(3)]
+    assert [asker.told[:1] for asker in askers[:2]] == [["granted 1"], []]
+    assert askers[2].told == ["overloaded"]
 
 
 def test_a_slot_that_is_asked_back_serves_nobody_here(leased: Leased) -> None:

@@ -167,7 +167,7 @@ class Fleet:
         for number in range(workers):
             pool: Any = FakePool()
             lease = Lease("alice", self.up[number].append, lambda: self.now, self.later)
-            lease.pool = pool
+            lease.serve(pool)
             pool.lease = lease
             self.pools.append(pool)
 

@@ -134,6 +134,28 @@ def test_not_reload(whole: bytes) -> None:
     assert not target.is_reload(whole)
 
 
+@pytest.mark.parametrize("word", [b"insert", b"update", b"UpDate", b"%69nsert", b"%55PDATE"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/api/v2/%b",
+        b"//api//v2///%bX",
+        b"/api%%2Fv2%%2f%b",
+        b"/api\\v2\\%b",
+        b"/api/v2/x/../%b",
+        b"/api/v2/%b/../version",
+    ],
+)
+def test_growing(path: bytes, word: bytes) -> None:
+    assert target.is_growing(path % word)
+    assert target.is_growing(path % word + b"?p=x")
+
+
+@pytest.mark.parametrize("word", [b"delete", b"select", b"toc", b"load", b"delta", b"inser"])
+def test_not_growing(word: bytes) -> None:
+    assert not target.is_growing(b"/api/v2/" + word + b"?p=insert&s=/api/v2/update")
+
+
 @pytest.mark.parametrize(
     "whole",
     [

@@ -26,6 +26,16 @@ from tests.unit.supervisor.support import config, settings, tenant
 NO_PID = 2**22 + 1
 
 
+class Reactor(MemoryReactorClock):
+    """One without threads: what would be done in a thread is never done."""
+
+    def getThreadPool(self) -> Reactor:
+        return self
+
+    def callInThreadWithCallback(self, *_: object) -> None:
+        pass
+
+
 class Child:
     """A process that is none: records what it gets and ends on word."""
 
@@ -142,7 +152,7 @@ class Stage:
 
     def __call__(self, *tenants: Tenant, **changes: Any) -> Scene:
         wanted: Config = config(self.directory, *(tenants or (tenant(self.directory),)), **changes)
-        reactor, children = MemoryReactorClock(), Children()
+        reactor, children = Reactor(), Children()  # type: ignore[no-untyped-call]
         supervisor = Supervisor(
             wanted, reactor=reactor, random=lambda: 0.0, launcher=children, engine_paths=()
         )

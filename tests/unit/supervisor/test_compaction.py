@@ -43,13 +43,18 @@ class Sample(Base):
         return super().name() + "/" + "a text with blanks"
 
     def listens(self) -> None:
-        """Is named, not called."""
+        """Is passed on, not called."""
+
+    def rests(self) -> None:
+        """Is called where `work` never comes."""
 
 
 def work() -> list[object]:
     sample = Sample()
     sample.size = 70_000
     passed_on = sample.listens
+    if not sample.size:
+        sample.rests()
 
     def inner(value: int) -> int:
         return value + FACTOR
@@ -88,6 +93,7 @@ def test_functions_made_anew_do_what_they_did() -> None:
     before = work()
     old = {name: getattr(here, name) for name in ("work",)}
     old_name, old_listens, old_size = Sample.name, Sample.listens, Sample.__dict__["size"]
+    resting = Sample.rests
     reference = old["work"]
     held = compaction.gather(compaction.executed(run))
     try:
@@ -96,6 +102,8 @@ def test_functions_made_anew_do_what_they_did() -> None:
         assert Sample.name is not old_name
         assert Sample.listens is not old_listens
         assert Sample.__dict__["size"] is not old_size
+        # Nobody touches it, and it would stand between what is touched.
+        assert Sample.rests is resting
         # Who has an old one runs the new code.
         assert reference.__code__ is work.__code__
         assert repr(work()) == repr(before) == repr(reference())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from sqsuper.supervisor import groups
 from sqsuper.supervisor.groups import MARKER, Group
 from tests.running import eventually
 
-TEXT = "f" * 32
+TEXT = ""
 
 # Prints the pids it is asked for and lives on; the leader of its own session.
 LEADER = """
@@ -37,6 +38,12 @@ class Leader(subprocess.Popen[bytes]):
 
 
 Start = Callable[..., Leader]
+
+
+@pytest.fixture(autouse=True)
+def _own_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the test before has killed may still be on its way out.
+    monkeypatch.setattr(sys.modules[__name__], "TEXT", secrets.token_hex(16))
 
 
 @pytest.fixture

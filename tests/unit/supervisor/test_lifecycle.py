@@ -295,6 +295,23 @@ def test_no_address_is_given_once_the_process_is_gone(stage: Stage) -> None:
     upstream(got)
 
 
+def test_what_others_take_beyond_drain_is_taken_off_the_grace(stage: Stage) -> None:
+    scene = stage(stage.tenant(drain=2.0, stop_grace=1.0))
+    scene.wait()
+    child = scene.children.last
+    child.ready()
+    scene.supervisor.about_to_stop()
+    scene.reactor.advance(2.4)
+    done = scene.supervisor.stopService()
+    assert child.signals[0] == 15
+    scene.reactor.advance(0.55)
+    assert 9 not in child.signals
+    scene.reactor.advance(0.1)
+    assert child.signals[-1] == 9
+    child.exit(None, 9)
+    assert done.called
+
+
 def test_stop_is_term_then_kill(stage: Stage) -> None:
     scene = stage()
     scene.wait()

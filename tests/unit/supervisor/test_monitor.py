@@ -17,7 +17,7 @@ from sqsuper.config.model import Monitor as Settings
 from sqsuper.supervisor import instance
 from sqsuper.supervisor.causes import Cause
 from sqsuper.supervisor.events import Event, Events, Kind
-from sqsuper.supervisor.figures import Detail, Figures
+from sqsuper.supervisor.figures import Detail, Figures, Gauge
 from sqsuper.supervisor.groups import Group
 from sqsuper.supervisor.instance import Change, State
 from sqsuper.supervisor.measuring import Measuring
@@ -30,6 +30,21 @@ LIMITS = Limits(memory_soft=GIB, memory_hard=2 * GIB, threads=64)
 SHARED = 8 * MIB
 
 
+@attrs.define
+class Reading:
+    """One of a table's processes."""
+
+    table: Table
+    pid: int
+
+    def figures(self) -> Figures | None:
+        assert self in self.table.gauges
+        return self.table.figures(self.pid)
+
+    def close(self) -> None:
+        self.table.gauges.remove(self)
+
+
 class Table:
     """The processes there are, and what they use: a sampler and a process table."""
 
@@ -38,6 +53,7 @@ class Table:
         self.memory: dict[int, int] = {}
         self.sessions: dict[int, list[int]] = {}
         self.escaped: list[int] = []
+        self.gauges: list[Reading] = []
         self.details = 0
         self.tables = 0
 
@@ -47,6 +63,10 @@ class Table:
 
     def figures(self, pid: int) -> Figures | None:
         return self.processes.get(pid)
+
+    def gauge(self, pid: int) -> Gauge:
+        self.gauges.append(Reading(self, pid))
+        return self.gauges[-1]
 
     def detail(self, pid: int) -> Detail | None:
         self.details += 1
@@ -146,6 +166,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     scene.monitor.stop()
     scene.sweep.stop()
     assert scene.clock.getDelayedCalls() == []
+    assert scene.table.gauges == []
 
 
 def test_samples_of_the_last_ten_minutes_and_of_each_minute(scene: Scene) -> None:
@@ -342,7 +363,8 @@ def test_one_that_has_ended_is_not_measured(scene: Scene) -> None:
     scene.run(20)
     assert len(scene.samples().recent) == 0
     assert scene.monitor.cpu(life.process) is None
-    life.process.pid = 555
+    life.process.pid = 100
+    del scene.table.processes[100]
     scene.run(20)
     assert len(scene.samples().recent) == 0
     assert scene.monitor.cpu(life.process) is None

@@ -61,6 +61,15 @@ def test_what_is_known_of_it(sampler: Sampler, child: int) -> None:
     assert 0.15 <= figures.cpu < 10
     assert 64 * MIB < figures.resident < 200 * MIB
     assert 0 <= figures.shared < figures.resident
+    gauge = sampler.gauge(child)
+    for _ in range(2):
+        again = gauge.figures()
+        assert again is not None
+        assert again.threads == 4
+        assert figures.cpu <= again.cpu < 10
+        assert 64 * MIB < again.resident < 200 * MIB
+    gauge.close()
+    gauge.close()
     detail = sampler.detail(child)
     assert detail is not None
     assert 64 * MIB < detail.unique <= detail.memory <= figures.resident + 2 * MIB
@@ -73,12 +82,17 @@ def test_what_is_known_of_it(sampler: Sampler, child: int) -> None:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_nothing_is_known_of_what_has_ended(sampler: Sampler) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
+    gauge = sampler.gauge(process.pid)
+    gauge.figures()
     try:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         zombie = sampler.detail(process.pid)
         assert zombie is None or zombie.memory == 0
     finally:
         process.wait()
+    for _ in range(2):
+        assert gauge.figures() is None
+    gauge.close()
     assert sampler.figures(process.pid) is None
     assert sampler.detail(process.pid) is None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -136,3 +138,29 @@ def test_stopped_from_inside_nothing_comes_again(clock: Clock) -> None:
     clock.pump([1.0] * 5)
     assert seen == [1001.0]
     assert clock.getDelayedCalls() == []
+
+
+def test_what_follows_comes_after_all_looks(clock: Clock) -> None:
+    sweep = Sweep(clock)
+    seen: list[str] = []
+
+    def broken() -> None:
+        seen.append("broken")
+        raise ValueError("a defect")
+
+    def look(name: str, *follow: str) -> None:
+        def looked(_: float) -> None:
+            seen.append(name)
+            for one in follow:
+                sweep.afterwards(broken if one == "broken" else partial(seen.append, one))
+
+        sweep.add(1001.0, looked)
+
+    look("a", "broken", "after a")
+    look("b", "after b")
+    with logged() as lines:
+        clock.advance(1.0)
+    assert seen == ["a", "b", "broken", "after a", "after b"]
+    assert sum("what follows a look at an instance failed" in line for line in lines) == 1
+    sweep.afterwards(lambda: seen.append("at once"))
+    assert seen[-1] == "at once"
