@@ -22,6 +22,8 @@ ADMIN = ("admin",)
 COMMAND = ("cli",)
 START = ("config", "supervisor", "gateway", "passed_sockets.py")
 _STATUSES = frozenset(range(400, 600))
+# What the supervisor tells the gateway, with a code and a message, and the status it becomes.
+_TOLD_AS = {"Unavailable": 503, "Full": 507}
 _CODE = re.compile(r"[a-z]+([_-][a-z0-9]+)*")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -102,8 +104,8 @@ def _coded(call: Call) -> Iterator[tuple[int, ast.expr, ast.expr | None]]:
         value = node.value if isinstance(node, ast.Constant) else None
         if isinstance(value, int) and value in _STATUSES and len(given) > at + 1:
             yield value, given[at + 1], given[at + 2] if len(given) > at + 2 else None
-    if call.name == "Unavailable" and len(given) > 1:
-        yield 503, given[0], given[1]
+    if call.name in _TOLD_AS and len(given) > 1:
+        yield _TOLD_AS[call.name], given[0], given[1]
 
 
 def at_start(package: Path) -> dict[str, set[str]]:

@@ -94,6 +94,7 @@ class Control:
         supervisor.events.watch(self.tally.take)
         supervisor.fleet.observers.append(self.tally)
         supervisor.health.listeners.append(self._take_pulse)
+        supervisor.storage.listeners.append(self._take_storage)
 
     @property
     def config(self) -> Config:
@@ -160,7 +161,10 @@ class Control:
         return self.supervisor.logs.follow(take)
 
     def storage(self, name: str) -> int | None:
-        """Return the bytes that a tenant's embedded engine said it stores; None: it did not yet."""
+        """Return the bytes that a tenant stores, as its embedded engine said or as was measured.
+
+        None: nothing is known yet.
+        """
         return self._storage.get(name)
 
     def restarts(self, name: str) -> int:
@@ -386,4 +390,7 @@ class Control:
     def _take_pulse(self, life: Any, message: Mapping[str, object]) -> None:
         storage = message.get("storage")
         if isinstance(storage, int):
-            self._storage[life.tenant.name] = storage
+            self._take_storage(life, storage)
+
+    def _take_storage(self, life: Any, storage: int) -> None:
+        self._storage[life.tenant.name] = storage

@@ -60,7 +60,7 @@ class Credentials:
             entry = await changing.read(tenant)
             _listed(entry).append(told)
             made = _token(changing, name, told)
-            await changing.amend(name, entry, lambda one: _with(one, *one.tokens, made))
+            await changing.amend(name, entry, lambda one: _with(one, made))
         self._audit(who, "token.issue", name, tokens.label(made.sha256))
         return {"token": token, **views.token_of(made, None, self._wall())}
 
@@ -75,7 +75,8 @@ class Credentials:
             digest = token.sha256
 
             def without(one: Tenant) -> Tenant:
-                return _with(one, *(kept for kept in one.tokens if kept.sha256 != digest))
+                kept = tuple(token for token in one.tokens if token.sha256 != digest)
+                return attrs.evolve(one, tokens=kept)
 
             if tenant.origin.managed:
                 entry = await changing.read(tenant)
@@ -116,12 +117,7 @@ class Credentials:
             made = _token(changing, name, told)
             _take_out(entry, old.sha256)
             _listed(entry).extend([ending, told])
-
-            def rotated(one: Tenant) -> Tenant:
-                kept = (other for other in one.tokens if other.sha256 != old.sha256)
-                return _with(one, *kept, ended, made)
-
-            await changing.amend(name, entry, rotated)
+            await changing.amend(name, entry, lambda one: _with(one, ended, made))
         digits = tokens.label(old.sha256)
         self._audit(who, "token.rotate", name, f"{digits} to {tokens.label(made.sha256)}")
         shown = views.token_of(made, None, self._wall())
@@ -233,5 +229,11 @@ def _ending(entry: Entry, token: Token, expires: str) -> Entry:
     return {"sha256": token.sha256.hex(), "scope": Scope(token.scope).value, "expires": expires}
 
 
-def _with(tenant: Tenant, *listed: Token) -> Tenant:
-    return attrs.evolve(tenant, tokens=tuple(listed))
+def _with(tenant: Tenant, *last: Token) -> Tenant:
+    """Return it with these tokens at the end, instead of what it had of their digests.
+
+    It may have them: a reload may have read the file since it was written.
+    """
+    digests = {token.sha256 for token in last}
+    kept = (token for token in tenant.tokens if token.sha256 not in digests)
+    return attrs.evolve(tenant, tokens=(*kept, *last))

@@ -67,6 +67,16 @@ def archive(
     None: there was none. Nothing is ever copied or deleted: raises OSError where it cannot be
     renamed, such as into another file system.
     """
+    aside = put_aside(directory, data_root, name, clock)
+    if aside is not None:
+        sync_directory(aside.parent)
+    return aside
+
+
+def put_aside(
+    directory: Path, data_root: Path, name: str, clock: Callable[[], float] = time.time
+) -> Path | None:
+    """As `archive`, but after a power cut it may be where it was."""
     try:
         if not directory.is_dir() or directory.is_symlink():
             return None
@@ -81,5 +91,4 @@ def archive(
         number += 1
         target = aside / f"{name}-{stamp}-{number}"
     os.rename(directory, target)
-    sync_directory(aside)
     return target

@@ -12,6 +12,8 @@ from sqsuper.admin.views import line_of
 from sqsuper.supervisor.tenant_logs import Line
 
 MAX_CHARACTERS = 1024 * 1024
+# What a line costs beside its text: one may be empty.
+LINE = 100
 
 
 class Following:
@@ -27,9 +29,9 @@ class Following:
     def take(self, lines: Sequence[Line]) -> None:
         """Take further lines."""
         self._lines.extend(lines)
-        self._characters += sum(len(line.text) for line in lines)
+        self._characters += sum(LINE + len(line.text) for line in lines)
         while self._characters > MAX_CHARACTERS:
-            self._characters -= len(self._lines.popleft().text)
+            self._characters -= LINE + len(self._lines.popleft().text)
             self._dropped += 1
         more, self._more = self._more, None
         if more is not None and not more.called:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,6 +22,10 @@ from sqsuper.admin.guard import Asked, Guard, Who
 from sqsuper.admin.routing import MAX_BODY, Access, Answer, Call, Router, as_json
 
 IDLE_TIMEOUT = 75
+# In seconds, from a request's first byte to its last: a body has 1 MiB at most.
+RECEIVE_TIMEOUT = 30.0
+# All descriptors are the gateway's, too: past so many a newcomer is closed.
+MAX_CONNECTIONS = 1000
 # While an answer lasts it is looked at so often whether its client still may have it, in seconds.
 LOOK_AGAIN = 1.0
 HEADERS = {
@@ -63,7 +68,7 @@ class AdminRequest(Request):
         self.content.seek(0)
         self.args = {}
         self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
+        self.path = b"/"  # the router reads uri; the base class would answer a "*" by itself
         self.process()  # type: ignore[no-untyped-call]
 
     def _refuse(self) -> None:
@@ -174,7 +179,8 @@ async def _send(request: Any, answer: Answer, client: _Client, reactor: Any) -> 
         if answer.stream is not None:
             await answer.stream.aclose()
         return
-    request.setResponseCode(answer.status)
+    # twisted.web has no words for 421.
+    request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
     fields = {**HEADERS, "Content-Type": answer.content_type, **answer.headers}
     for name, value in fields.items():
         request.setHeader(name.encode(), value.encode())
@@ -252,14 +258,47 @@ class Channel(HTTPChannel):
     """A client's connection."""
 
     site: AdminSite
+    _answering = False
+    _late: Any = None
 
     def connectionMade(self) -> None:
+        full = len(self.site.channels) >= MAX_CONNECTIONS
         self.site.channels.add(self)
         super().connectionMade()  # type: ignore[no-untyped-call]
+        if full:
+            self.abort()
+
+    def dataReceived(self, data: bytes) -> None:
+        # The base class waits anew after each byte.
+        if self._late is None and not self._answering:
+            self._late = self.callLater(  # type: ignore[no-untyped-call]
+                RECEIVE_TIMEOUT, self.abort
+            )
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:
+        self._answering = True
+        self._received()
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def requestDone(self, request: Any) -> None:
+        self._answering = False
+        super().requestDone(request)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         self.site.channels.discard(self)
+        self._received()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def _received(self) -> None:
+        late, self._late = self._late, None
+        if late is not None and late.active():
+            late.cancel()
+
+    def abort(self) -> None:
+        """Close it, whatever it is about."""
+        transport: Any = self.transport
+        transport.abortConnection()
 
 
 class AdminSite(Site):
@@ -287,5 +326,4 @@ class AdminSite(Site):
     def close_all(self) -> None:
         """Close all connections, whatever they are about."""
         for channel in list(self.channels):
-            transport: Any = channel.transport
-            transport.abortConnection()
+            channel.abort()

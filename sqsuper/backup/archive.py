@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ _BLOCK = tarfile.BLOCKSIZE
 _MAX_EXTENSION = 64 * 1024
 _MAX_END = 64 * 1024 * 1024
 _MAX_FILES = 10_000_000
+_MAX_MTIME = 8**11 - 1  # what a header without extensions holds: the year 2242
 _NUL = b"\0"
 
 
@@ -110,22 +112,24 @@ class Writer:
     def file(self, path: str, size: int, mtime: float, source: IO[bytes]) -> None:
         """Add `size` bytes of `source` as `path`, which begins with the tenant's name.
 
-        Raises EOFError if there are fewer: nothing can be added then.
+        Raises EOFError if there are fewer; zeros stand for those, and more can be added.
         """
         info = tarfile.TarInfo(path)
         info.size = size
         self._head(info, 0o600, mtime)
         digest = hashlib.sha256()
-        left = size
+        left, short = size, False
         while left:
-            piece = source.read(min(PIECE, left))
+            piece = b"" if short else source.read(min(PIECE, left))
             if not piece:
-                raise EOFError(path)
+                piece, short = bytes(min(PIECE, left)), True
             digest.update(piece)
             self._out.write(piece)
             left -= len(piece)
         self._fill(size)
         self._sums.append((digest.hexdigest(), path))
+        if short:
+            raise EOFError(path)
 
     def end(self, contents: Contents) -> None:
         """Write the end: the archive is whole then."""
@@ -220,6 +224,8 @@ class Reader:
             extension = {}
             if info.size < 0:
                 raise ForbiddenMemberError(self._archive, path, "has no size")
+            if not 0 <= info.mtime <= _MAX_MTIME:
+                raise ForbiddenMemberError(self._archive, path, "is of no time")
             yield path.rstrip("/") if info.isdir() else path, info
 
     def _extension(self, info: tarfile.TarInfo) -> dict[str, str]:
@@ -229,7 +235,7 @@ class Reader:
         found = {}
         while text:
             length = text.partition(b" ")[0]
-            if not (length.isdigit() and 0 < int(length) <= len(text)):
+            if not (length.isdigit() and len(length) < 10 and 0 < int(length) <= len(text)):
                 raise self._damaged("damaged: a name's length is wrong")
             record, text = text[len(length) + 1 : int(length) - 1], text[int(length) :]
             key, _, value = record.decode("utf-8", "surrogateescape").partition("=")
@@ -291,7 +297,7 @@ class Reader:
             raise self._damaged("no backup of sqsuper: it goes on behind its end")
         try:
             return self._told(json.loads(text))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             raise self._damaged("damaged: its end says nothing") from None
 
     def _told(self, told: dict[str, Any]) -> Contents:
@@ -308,7 +314,10 @@ class Reader:
         # What was begun of those that failed is here, and not whole.
         if not {one.tenant for one in missing}.issuperset(self._parts):
             raise ValueError
-        return Contents(float(told["made"]), tuple(parts), missing)
+        made = float(told["made"])
+        if not math.isfinite(made):
+            raise ValueError
+        return Contents(made, tuple(parts), missing)
 
     def _content(self, size: int) -> Iterator[bytes]:
         left = size

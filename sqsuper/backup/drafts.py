@@ -19,6 +19,8 @@ PutAside = Callable[[], "Path | None"]
 class Draft:
     """A directory beside `target`, 0700, with what is restored of `tenant`.
 
+    To be filled by `take` and `finish`, then put in its place by `place`, or given up by
+    `discard`. Once it is filled no descriptor is open for it: there may be thousands.
     `quota`: bytes that it may hold, None for any number. `owner`: uid and gid of all of it, where
     we are root.
     """
@@ -33,6 +35,7 @@ class Draft:
         self._quota = quota
         self._owner = owner
         self._fd = self._out = self._parent = -1
+        self._is_there = False
         self._mtime = 0.0
         prefix = f".{target.name}.restoring-"
         self._name = prefix + secrets.token_hex(6)
@@ -41,6 +44,7 @@ class Draft:
             self._parent = os.open(target.parent, files.DIRECTORY)
             for left in own_left(self._parent, prefix):
                 files.remove_tree(left, self._parent)
+            self._is_there = True
             self._fd = self._make(self._name, self._parent)
         except OSError as error:
             self.discard()
@@ -69,34 +73,47 @@ class Draft:
             while left:
                 left = left[os.write(self._out, left) :]
 
+    def finish(self) -> None:
+        """Have on disk what was taken; nothing more is. Raises NotWrittenError; idempotent."""
+        self._finish_file()
+        if self._fd >= 0:
+            with self._writing():
+                os.fsync(self._fd)
+        self._close()
+
     def place(self, put_aside: PutAside | None) -> Path | None:
         """Put it where it belongs, durably; return where what was there is now.
 
         `put_aside` moves what holds data at `target`, and returns where to; None: nothing may.
+        Until the draft is there too nothing waits for the disk: a kill between is unlikely.
         The directory must be nobody's meanwhile. Raises HasDataError, NotWrittenError.
         """
-        self._finish_file()
+        self.finish()
         aside = None
-        with self._writing():
-            os.fsync(self._fd)
+        with self._writing(), files.opened(self.target.parent, files.DIRECTORY) as at:
             if holds_data(self.target):
                 if put_aside is None:
                     raise HasDataError(self.tenant, self.target)
                 aside = put_aside()
             else:
-                files.remove_tree(self.target.name, self._parent)
-            at = self._parent
+                files.remove_tree(self.target.name, at)
             os.rename(self._name, self.target.name, src_dir_fd=at, dst_dir_fd=at)
-            os.fsync(self._parent)
-        self._close()
+            self._is_there = False
+            os.fsync(at)
+            if aside is not None:
+                files.sync(aside.parent)
         return aside
 
     def discard(self) -> None:
         """Give it up. Raises nothing; idempotent."""
-        if self._parent >= 0 and self._fd >= 0:
-            with contextlib.suppress(OSError):
-                files.remove_tree(self._name, self._parent)
         self._close()
+        if self._is_there:
+            self._is_there = False
+            with (
+                contextlib.suppress(OSError),
+                files.opened(self.target.parent, files.DIRECTORY) as at,
+            ):
+                files.remove_tree(self._name, at)
 
     def _make(self, name: str, parent: int) -> int:
         os.mkdir(name, 0o700, dir_fd=parent)

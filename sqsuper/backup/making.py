@@ -120,22 +120,33 @@ def _add(writer: Writer, name: str, staged: Staged, told: Progress) -> Part:
     writer.tenant(name)
     count = size = 0
     for source in staged.sources():
-        content = cast("IO[bytes]", _Told(source.content, told))
-        writer.file(f"{name}/{source.path}", source.size, source.mtime, content)
+        content = _Told(source.content, told)
+        try:
+            path = f"{name}/{source.path}"
+            writer.file(path, source.size, source.mtime, cast("IO[bytes]", content))
+        except EOFError:
+            if content.error is not None:
+                raise TenantError.of(name, content.error, source.path) from content.error
+            raise TenantError(name, f"{source.path} became shorter meanwhile") from None
         count += 1
         size += source.size
     return Part(name, count, size, staged.moment, tuple(staged.left))
 
 
 class _Told:
-    """Content that is read, and told of."""
+    """Content that is read, and told of. It ends at an `error`."""
 
     def __init__(self, content: IO[bytes], told: Progress) -> None:
         self._content = content
         self._told = told
+        self.error: OSError | None = None
 
     def read(self, count: int) -> bytes:
-        piece = self._content.read(count)
+        try:
+            piece = self._content.read(count)
+        except OSError as error:
+            self.error = error
+            return b""
         self._told(len(piece))
         return piece
 

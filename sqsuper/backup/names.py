@@ -9,6 +9,7 @@ from sqsuper.engine import names
 UNNAMED = ".phext"
 _MAX_DEPTH = 16
 _MAX_PATH_BYTES = 2048
+_MAX_TENANT_BYTES = 64  # with the slash behind it
 
 
 def fits(name: str) -> bool:
@@ -19,6 +20,12 @@ def fits(name: str) -> bool:
         return False
     stem = name.removesuffix(names.SUFFIX)
     return name == UNNAMED or (names.is_allowed(stem) and names.is_allowed(stem or name))
+
+
+def is_near(path: str) -> bool:
+    """Whether a path below a tenant's directory is neither too deep nor too long for a backup."""
+    size = len(path.encode("utf-8", "surrogateescape"))
+    return path.count("/") < _MAX_DEPTH and size <= _MAX_PATH_BYTES - _MAX_TENANT_BYTES
 
 
 def take_apart(path: str) -> tuple[str, tuple[str, ...]]:

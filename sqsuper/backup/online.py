@@ -125,5 +125,8 @@ class Online:
 def _placed(
     came_from: str, draft: Draft, put_aside: Callable[[Draft], Path | None] | None
 ) -> Restored:
-    with unused(draft.tenant, draft.target):
-        return place([(came_from, draft)], put_aside)[0]
+    try:
+        with unused(draft.tenant, draft.target):
+            return place([(came_from, draft)], put_aside)[0]
+    except DirectoryLockedError as error:
+        raise TenantError(draft.tenant, f"{error}; end it first") from None

@@ -68,18 +68,23 @@ def unpack(
     """
     files.check_possible()
     drafts: dict[str, Draft] = {}
+    begun: Draft | None = None
 
     def take(member: Member) -> Callable[[bytes], object] | None:
-        if not member.parts:
-            draft = new_draft(member.tenant)
-            if draft is not None:
-                drafts[member.tenant] = draft
-            return None
-        found = drafts.get(member.tenant)
-        return None if found is None else found.take(member)
+        nonlocal begun
+        if member.parts:
+            return None if begun is None else begun.take(member)
+        if begun is not None:
+            begun.finish()
+        begun = new_draft(member.tenant)
+        if begun is not None:
+            drafts[member.tenant] = begun
+        return None
 
     try:
         contents = _read(archive, take, told)
+        if begun is not None:
+            begun.finish()
         _check(archive, contents, drafts, tenant)
     except BaseException:
         for draft in drafts.values():

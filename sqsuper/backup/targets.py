@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import attrs
@@ -48,9 +49,11 @@ def directory_of(config: Config) -> Path:
 def drafts_for(config: Config, wish: Wish) -> Callable[[str], Draft | None]:
     """Return what makes the draft of a tenant of the archive, None for one that is not wished for.
 
-    It goes to that tenant's directory, or for one that there is not (yet), to `data_root`.
+    It goes to that tenant's directory, or for one that there is not (yet), to `data_root`; what
+    is another tenant's there raises TenantError.
     """
     by_name = {tenant.name: tenant for tenant in config.tenants}
+    owners = _Owners(config.tenants)
 
     def new(name: str) -> Draft | None:
         if wish.tenant is not None and name != wish.tenant:
@@ -60,11 +63,31 @@ def drafts_for(config: Config, wish: Wish) -> Callable[[str], Draft | None]:
         settings = config.defaults if tenant is None else tenant.settings
         quota = None if settings.quota_mb is None else settings.quota_mb * _MIB
         directory = config.data_root / target if tenant is None else tenant.data_dir
+        if tenant is None and (other := owners.of(directory)):
+            raise TenantError(target, f"{directory} is where the data of {other} is")
         if not wish.replace and holds_data(directory):
             raise HasDataError(target, directory)
         return Draft(target, directory, quota, _owner(config, tenant, target))
 
     return new
+
+
+class _Owners:
+    """Whose a directory is."""
+
+    def __init__(self, tenants: Iterable[Tenant]) -> None:
+        self._has: dict[Path, str] = {}
+        self._is_in: dict[Path, str] = {}
+        for tenant in tenants:
+            directory = Path(os.path.realpath(tenant.data_dir))
+            self._has[directory] = tenant.name
+            self._is_in.update(dict.fromkeys(directory.parents, tenant.name))
+
+    def of(self, directory: Path) -> str | None:
+        """Return a tenant whose directory this is, or is in, or holds; None: nobody's."""
+        real = Path(os.path.realpath(directory))
+        around = (self._has.get(one) for one in (real, *real.parents))
+        return next(filter(None, around), self._is_in.get(real))
 
 
 def _owner(config: Config, tenant: Tenant | None, name: str) -> tuple[int, int] | None:

@@ -20,8 +20,8 @@ def walk(directory: int, root: Path, found: Found, left: list[str]) -> None:
     """Call `found(path, name, parent)` for each file: `name` in the open directory `parent`.
 
     `directory` is open to `root`. A link that stays inside stands for the file it leads to.
-    What cannot be in a backup (hidden, no file, a name that no phext may have, a link that leads
-    away) is added to `left`. What vanishes meanwhile is not there. Raises OSError.
+    What cannot be in a backup (hidden, no file, a name that no phext may have, too deep, a link
+    that leads away) is added to `left`. What vanishes meanwhile is not there. Raises OSError.
     """
     _walk(directory, root, "", found, left)
 
@@ -36,7 +36,7 @@ def _walk(directory: int, root: Path, below: str, found: Found, left: list[str])
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if status is None:
             continue
-        if not names.fits(name):
+        if not (names.fits(name) and names.is_near(path)):
             left.append(_shown(path))
         elif stat.S_ISREG(status.st_mode):
             found(path, name, directory)

@@ -36,7 +36,15 @@ class Copied:
 
 
 def size_of(directory: Path) -> int:
-    """Return the bytes of all regular files below a directory; nothing is followed."""
+    """Return the bytes of all regular files below a directory; nothing is followed.
+
+    Raises CommandError where that cannot be promised.
+    """
+    if not HERE.directories:
+        raise CommandError(
+            f"{directory} cannot be copied safely on this system; copy it by hand while nothing"
+            " writes to it"
+        )
     total = 0
     for _root, _directories, files, fd in os.fwalk(directory, follow_symlinks=False):
         for name in files:
@@ -50,11 +58,6 @@ def copy_directory(source: Path, target: Path, step: Callable[[int], None]) -> C
 
     `step` is called with the bytes of each piece. Raises CommandError.
     """
-    if not HERE.directories:
-        raise CommandError(
-            f"{source} cannot be copied safely on this system; copy it to {target} by hand while"
-            " nothing writes to it"
-        )
     draft = target.with_name(f".{target.name}.copying-{os.getpid()}")
     try:
         make_private(target.parent)

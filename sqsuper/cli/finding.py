@@ -39,6 +39,11 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """How a browser reaches it; not of a Unix socket."""
+        return f"{'http' if self.certificate is None else 'https'}://{self}"
+
 
 @attrs.frozen
 class Access:

@@ -41,6 +41,7 @@ _SERVICE = {
     "reset": ("instance", "reset", "Let a failed tenant try again at once."),
     "why": ("instance", "why", "Say why a tenant is in its state."),
     "logs": ("logs", "logs", "Print a tenant's last log lines; -f follows."),
+    "page": ("page", "page", "Print a link that signs in to the status page."),
     "plan": ("reload", "plan", "Show what a reload would change."),
     "reload": ("reload", "reload", "Read the configuration again, now."),
 }

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqsuper.admin.files import archive as put_aside
+from sqsuper.admin.files import put_aside
 from sqsuper.backup import offline, shelf
 from sqsuper.backup.errors import BackupError, NoArchiveError, NotInBackupError, RunningError
 from sqsuper.backup.restoring import verify
@@ -29,6 +29,7 @@ from sqsuper.cli.terminal import progress
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
 from sqsuper.config.model import Config
+from sqsuper.supervisor.service import allow_descriptors
 
 
 def backup(
@@ -61,6 +62,7 @@ def restore(
 ) -> dict[str, Any]:
     """Put tenants of an archive back; return it as the API does. Raises CommandError."""
     config = _load(file)
+    allow_descriptors()  # for a lock on each tenant's directory
     with _told(error):
         asked = Wish(*wish)
         path = found(archive, directory_of(config))
@@ -140,17 +142,24 @@ def move(archive: Path, to: Path) -> Path:
 
 
 def _copy(archive: Path, target: Path) -> None:
+    """Make `target`, which is not there yet, a copy: a whole one, or none."""
     make_private(target.parent)
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(archive, "rb") as source, open(fd, "wb") as out:
             give(out.fileno(), target.parent)
             shutil.copyfileobj(source, out, 1 << 20)
             out.flush()
             os.fsync(out.fileno())
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+        try:
+            os.link(draft, target)
+        except OSError:
+            if os.path.lexists(target):
+                raise
+            os.rename(draft, target)  # where there are no hard links
+    finally:
+        draft.unlink(missing_ok=True)
     sync(target.parent)
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.integration.admin_support import Admin
 from tests.integration.page_support import Seat, chromium, printing, seat, service, violations
 from tests.integration.test_main_job import digest
+from tests.running import eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -68,7 +69,9 @@ def shows(page: Page, name: str, state: str) -> None:
 def confirmed(page: Page, action: str) -> None:
     """Press a button and say yes to what it asks."""
     page.click(f"[data-act={action}]")
-    page.locator("#ask button[value=yes]").click()
+    with page.expect_response(re.compile(f"/{action}$")) as answered:
+        page.locator("#ask button[value=yes]").click()
+    assert answered.value.ok
     page.locator("#notices p").last.wait_for()
 
 
@@ -178,6 +181,62 @@ def test_buttons_ask_first_and_then_do_it(here: Seat) -> None:
     page.locator("#events li", has_text="tenant.reset").wait_for()
 
 
+def test_a_tenant_is_disabled_enabled_and_removed_by_its_name(here: Seat) -> None:
+    made = here.admin.done("POST", "/tenants/add", {"tenant_id": "gina", "port": "none"}, 201)
+    gateway = here.admin.running
+
+    def status() -> int:
+        return gateway.request("GET", "/api/v2/toc?p=x", token=made["api_key"]).status
+
+    here.sign_in()
+    page = here.open("/tenants/gina")
+    page.locator("#live.is-on").wait_for()
+    assert not page.locator("[data-act=enable]").is_visible()
+    page.locator(".why", has_text="the first request starts it").wait_for()
+    confirmed(page, "stop")
+    page.locator(".why", has_text="errors until it is started").wait_for()
+    confirmed(page, "disable")
+    page.locator("[data-act=enable]").wait_for()
+    assert status() == 403
+    assert page.locator("[data-act=start]").is_disabled()
+    assert not page.locator("[data-act=disable]").is_visible()
+    confirmed(page, "enable")
+    page.locator("[data-act=disable]").wait_for()
+    confirmed(page, "start")
+    eventually(lambda: status() == 200, "it is served", 20)
+    page.click("[data-revoke]")
+    with page.expect_navigation():
+        page.locator("#ask button[value=yes]").click()
+    page.locator(".tokens", has_text="revoked").or_(
+        page.locator(".tokens", has_text="No token")
+    ).wait_for()
+    assert status() == 401
+    page.click("#remove")
+    yes = page.locator("#ask button[value=yes]")
+    assert yes.is_disabled()
+    page.keyboard.type("gin")
+    page.keyboard.press("Enter")
+    assert yes.is_disabled()
+    assert page.locator("#ask").is_visible()
+    page.keyboard.type("a")
+    assert violations(page) == []
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{here.url}/")
+    here.admin.refused("GET", "/tenants/gina", None, 404)
+
+
+def test_who_writes_the_file_is_told_where_a_tenant_stands(here: Seat) -> None:
+    here.sign_in()
+    page = here.open("/tenants/bob")
+    page.click("#remove")
+    page.keyboard.type("bob")
+    page.keyboard.press("Enter")
+    page.locator("#notices p", has_text="tenants.yaml:1, which is kept by hand").wait_for()
+    assert page.locator("#remove").is_enabled()
+    page.click("#remove")
+    assert page.locator("#ask-typed input").input_value() == ""
+
+
 def test_charts_are_drawn_and_say_in_words_what_they_show(here: Seat) -> None:
     for _ in range(20):
         here.admin.running.request("GET", "/api/v2/toc?p=x", token="alice")
@@ -217,6 +276,18 @@ def test_a_tenant_is_added_with_a_line_to_try(here: Seat) -> None:
     page.click("#secret-close")
     page.wait_for_url(f"{here.url}/tenants/frank")
     here.admin.done("DELETE", "/tenants/frank", {})
+    page.wait_for_url(f"{here.url}/")
+
+
+def test_a_page_of_a_tenant_that_went_while_nobody_was_told_is_left(here: Seat) -> None:
+    here.admin.done("POST", "/tenants/add", {"tenant_id": "hugo", "port": "none"}, 201)
+    here.sign_in()
+    page = here.context.new_page()
+    page.route("**/events/stream/hugo", lambda route: route.abort())
+    page.goto(f"{here.url}/tenants/hugo")
+    page.locator("#live.is-off").wait_for()
+    here.admin.done("DELETE", "/tenants/hugo", {})
+    page.unroute("**/events/stream/hugo")
     page.wait_for_url(f"{here.url}/")
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from sqsuper.admin.control import Control
 from sqsuper.admin.errors import AdminError, ForbiddenError, NotFoundError, UnauthorizedError
-from sqsuper.admin.guard import Guard, Who
+from sqsuper.admin.guard import Asked, Guard, Who
 from sqsuper.admin.page.board import Board
 from sqsuper.admin.page.live import Live
 from sqsuper.admin.page.statics import Statics
@@ -26,6 +26,8 @@ from sqsuper.slices import Slices
 HTML = "text/html; charset=utf-8"
 LATEST = 30
 MOST_PAGES = 10_000
+# What browsers, by their age, tell in that they fetch ahead.
+PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
 Page = Callable[[Call, Who], Awaitable[Answer]]
 
@@ -174,10 +176,7 @@ class Pages:
 
     async def link(self, call: Call) -> Answer:
         """Sign in by a link. Raises UnauthorizedError, TooManyError, ForbiddenError."""
-        headers = call.asked.headers
-        purposes = (*headers.get("sec-purpose", ()), *headers.get("purpose", ()))
-        ahead = any("prefetch" in purpose for purpose in purposes)
-        if call.asked.method == "HEAD" or ahead:
+        if call.asked.method == "HEAD" or _looks_ahead(call.asked):
             # Whoever only looks what is there must not use it up.
             raise ForbiddenError("this link signs in who opens it")
         session = self._guard.sign_in_by_link(call.asked, call.parts["secret"])
@@ -200,6 +199,12 @@ class Pages:
             return self._streams.of_one(self._live, reader, self._control, name)
 
         return self._streams.answer(call, told)
+
+
+def _looks_ahead(asked: Asked) -> bool:
+    """Whether a browser asks for a page that nobody has opened yet."""
+    told = [value.lower() for name in PURPOSES for value in asked.headers.get(name, ())]
+    return any(word in value for value in told for word in ("prefetch", "prerender", "preview"))
 
 
 def _csrf(who: Who) -> str | None:

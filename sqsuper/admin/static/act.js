@@ -26,7 +26,7 @@ export async function send(method, path, body = {}) {
   return value;
 }
 
-export const of = (name, rest) => `${TENANTS}/${encodeURIComponent(name)}/${rest}`;
+export const of = (...parts) => [TENANTS, ...parts.map(encodeURIComponent)].join("/");
 
 export function notice(text, bad = false) {
   const line = document.createElement("p");
@@ -36,18 +36,35 @@ export function notice(text, bad = false) {
   setTimeout(() => line.remove(), bad ? 2 * SHOWN_FOR : SHOWN_FOR);
 }
 
-// Resolves to whether `what` is to be done.
-export function ask(title, text, what, danger = false) {
+// Resolves to whether `what` is to be done; `typed`: what must be typed before it can be.
+export function ask(title, text, what, { danger = false, typed = "" } = {}) {
   const dialog = document.getElementById("ask");
   document.getElementById("ask-title").textContent = title;
   document.getElementById("ask-text").textContent = text;
   const [no, yes] = dialog.querySelectorAll("button");
   yes.textContent = what;
   yes.classList.toggle("danger", danger);
+  const label = document.getElementById("ask-typed");
+  const field = label.querySelector("input");
+  const check = () => {
+    yes.disabled = typed !== "" && field.value.trim() !== typed;
+  };
+  label.hidden = !typed;
+  label.firstElementChild.textContent = `Type “${typed}” to go on`;
+  field.value = "";
+  field.oninput = check;
+  field.onkeydown = (event) => {
+    if (event.key !== "Enter" || yes.disabled) return;
+    // Else it would press the button that has the focus once the dialog is closed.
+    event.preventDefault();
+    yes.click();
+  };
+  check();
   dialog.returnValue = "no";
   no.onclick = () => dialog.close("no");
   yes.onclick = () => dialog.close("yes");
   dialog.showModal();
+  if (typed) field.focus();
   return new Promise((done) => {
     dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true });
   });

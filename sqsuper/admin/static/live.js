@@ -4,7 +4,8 @@ const WAIT = 3000;
 const HIDDEN_FOR = 20000;
 
 export class Live {
-  // `take(name, value)` is called with each event of `names`.
+  // `take(name, value)` is called with each event of `names`, and with "gone" where there is
+  // nothing to be told of any more.
   constructor(path, names, take) {
     this.path = path;
     this.names = names;
@@ -51,13 +52,15 @@ export class Live {
     this.close();
     let status = 0;
     try {
-      status = (await fetch("/api/v2/admin/session")).status;
+      status = (await fetch(this.path, { method: "HEAD" })).status;
     } catch {
       // Nobody is there: tried again below.
     }
     if (status === 401) {
       this.say("off", "Signed out");
       location.reload();
+    } else if (status === 404) {
+      this.take("gone", {});
     } else {
       setTimeout(() => this.open(), WAIT);
     }

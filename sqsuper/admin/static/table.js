@@ -57,7 +57,9 @@ class Line {
     this.row = row;
     if (before.state !== row.state) this.become(row, before);
     if (before.reason !== row.reason) put(cells[1].children[2], row.reason);
-    if (before.mark !== row.mark) put(cells[1].children[1], row.mark);
+    if (before.mark !== row.mark || before.state !== row.state) {
+      put(cells[1].children[1], row.mark === row.state ? "" : row.mark);
+    }
     if (before.port !== row.port) put(cells[2], text(row.port));
     if (before.memory !== row.memory) put(cells[3].lastChild, size(row.memory));
     if (before.threads !== row.threads) put(cells[4].lastChild, text(row.threads));
@@ -133,7 +135,7 @@ export class Table {
     this.sortedAt = 0;
     this.begun = false;
     this.body.addEventListener("mouseover", ({ target }) => {
-      if (target.className === "reason") target.title = target.textContent;
+      if (target.matches(".reason, th a")) target.title = target.textContent;
     });
     this.eye = new IntersectionObserver((entries) => this.look(entries), { rootMargin: "200px" });
     for (const element of this.body.rows) this.lines.set(element.dataset.name, this.watched(element));

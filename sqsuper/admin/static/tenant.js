@@ -39,9 +39,16 @@ function dated(time, at, text) {
 
 let row = null;
 
+// What explains the state of one that never ran, by its mark.
+const NEVER_RAN = {
+  "": "It was not needed yet: the first request starts it.",
+  disabled: "Its users get 403 until it is enabled.",
+  "stopped by hand": "Its users get errors until it is started.",
+};
 const RUNS = ["starting", "healthy", "unhealthy"];
 
 function useless(act) {
+  if (act === "enable") return false;
   if (row.mark === "disabled") return true;
   if (act === "start") return RUNS.includes(row.state);
   return act === "stop" && row.mark !== "" && row.state === "stopped";
@@ -50,8 +57,8 @@ function useless(act) {
 function show(now) {
   put(cells.state, row.state);
   cells.state.className = `state is-${GROUP_OF[row.state]}`;
-  put(cells.mark, row.mark);
-  if (row.reason) put(cells.reason, row.reason);
+  put(cells.mark, row.mark === row.state ? "" : row.mark);
+  put(cells.reason, row.reason || NEVER_RAN[row.mark]);
   put(cells.rate, digits(row.rate));
   put(cells.in_flight, number(row.in_flight));
   put(cells.p50, milliseconds(row.p50));
@@ -67,6 +74,8 @@ function show(now) {
   put(cells.pid, number(row.pid));
   put(cells.requests, number(row.requests));
   for (const button of page.querySelectorAll("[data-act]")) button.disabled = useless(button.dataset.act);
+  page.querySelector("[data-act=disable]").hidden = row.mark === "disabled";
+  page.querySelector("[data-act=enable]").hidden = row.mark !== "disabled";
   times(now);
 }
 
@@ -123,9 +132,16 @@ function print(lines, anew) {
   if (follows || anew) log.scrollTop = log.scrollHeight;
 }
 
+let left = false;
+
+function leave() {
+  if (!left) location.replace("/");
+  left = true;
+}
+
 new Live(`/events/stream/${encodeURIComponent(name)}`, ["tenant", "gone"], (kind, told) => {
   if (kind === "gone") {
-    location.replace("/");
+    leave();
     return;
   }
   if (told.row) {
@@ -147,12 +163,14 @@ const ACTS = {
   restart: ["Restart", "Requests under way are finished first, new ones wait until the next process takes them.", "restarted"],
   reset: ["Reset", "Its failures are forgotten; if it waits for its next try, it is tried at once.", "reset"],
   stop: ["Stop", "Requests under way are finished first. Then it stays stopped and its users get errors, also after a restart of sqsuper, until it is started.", "stopped", true],
+  disable: ["Disable", "Requests under way are finished first. Then its users get 403, also after a restart of sqsuper, until it is enabled.", "disabled", true],
+  enable: ["Enable", "It is served again: the first request starts it.", "enabled"],
 };
 
 for (const button of page.querySelectorAll("[data-act]")) {
   button.addEventListener("click", async () => {
     const [title, text, done, danger] = ACTS[button.dataset.act];
-    if (!(await ask(`${title} ${name}?`, text, title, danger))) return;
+    if (!(await ask(`${title} ${name}?`, text, title, { danger }))) return;
     button.disabled = true;
     try {
       await send("POST", of(name, button.dataset.act));
@@ -174,7 +192,7 @@ for (const button of page.querySelectorAll("[data-rotate]")) {
     if (!(await ask("Rotate the token?", text, "Rotate"))) return;
     button.disabled = true;
     try {
-      const made = await send("POST", of(name, `tokens/${encodeURIComponent(digest)}/rotate`));
+      const made = await send("POST", of(name, "tokens", digest, "rotate"));
       await showToken(`New token of ${name}`, made.token, gateway);
       location.reload();
     } catch (error) {
@@ -183,3 +201,33 @@ for (const button of page.querySelectorAll("[data-rotate]")) {
     }
   });
 }
+
+for (const button of page.querySelectorAll("[data-revoke]")) {
+  button.addEventListener("click", async () => {
+    const digest = button.dataset.revoke;
+    const text = `Whoever uses it (${digest}) is cut off within a second, for good.`;
+    if (!(await ask("Revoke the token?", text, "Revoke", { danger: true }))) return;
+    button.disabled = true;
+    try {
+      await send("DELETE", of(name, "tokens", digest));
+      location.reload();
+    } catch (error) {
+      notice(`Not revoked: ${error.message}`, true);
+      button.disabled = false;
+    }
+  });
+}
+
+const remove = document.getElementById("remove");
+remove.addEventListener("click", async () => {
+  const text = "Its process is ended and its tokens are good for nothing. Its data is put aside, not deleted.";
+  if (!(await ask(`Remove ${name}?`, text, "Remove", { danger: true, typed: name }))) return;
+  remove.disabled = true;
+  try {
+    await send("DELETE", of(name));
+    leave();
+  } catch (error) {
+    notice(`Not removed: ${error.message}`, true);
+    remove.disabled = false;
+  }
+});

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 
 from sqsuper import tokens
-from sqsuper.admin.credentials import find, new_token
+from sqsuper.admin import entries
+from sqsuper.admin.changing import Changing
+from sqsuper.admin.credentials import Credentials, find, new_token
 from sqsuper.admin.errors import AdminError, BadRequestError, ConflictError, NotFoundError
 from sqsuper.admin.views import token_of
-from sqsuper.config.model import Origin, Tenant, Token
+from sqsuper.config.load import load
+from sqsuper.config.model import Config, Origin, Tenant, Token
 from sqsuper.config.values import parse_moment
+from sqsuper.reloading.outcome import Outcome, Result
+from tests.unit.admin.support import configured, tenant
 
 NOW = 1_893_456_000.0  # 2030-01-01
 TENANT = Tenant(
@@ -123,3 +130,44 @@ def test_what_is_shown_of_one(begins: str | None, ends: str | None, state: str) 
     assert (shown["state"], shown["age"], shown["last_used"]) == (state, 60.0, 5.0)
     assert shown["digest8"] == "abababab"
     assert token.sha256.hex() not in str(shown)
+
+
+class Racing:
+    """A reload that has always read the files by the time that it amends."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def amend(self, amendment: Callable[[Config], Config], trigger: str) -> Deferred[Outcome]:
+        self.config = amendment(load(self.config.file))
+        return succeed(Outcome(NOW, trigger, Result.APPLIED, ""))
+
+
+class AtOnce(Changing):
+    def in_thread(self, call: Callable[[], Any]) -> Any:
+        return succeed(call())
+
+
+def test_none_is_there_twice_when_a_reload_was_faster(tmp_path: Path) -> None:
+    entries.write(configured(tmp_path), "bob", {"token_sha256": [{"sha256": "3" * 64}]})
+    reload: Any = Racing(load(tmp_path / "tenants.yaml"))
+    nobody: Any = None
+    credentials = Credentials(
+        AtOnce(reload, None),
+        lambda *_: None,
+        entry=lambda name: tenant(reload.config, name),
+        used=lambda _: None,
+        wall=lambda: NOW,
+    )
+
+    def done(coroutine: Any) -> Any:
+        got: list[Any] = []
+        Deferred.fromCoroutine(coroutine).addCallback(got.append)
+        return got[0]
+
+    issued = done(credentials.issue("bob", {"label": "x"}, nobody))
+    rotated = done(credentials.rotate("bob", "x", {}, nobody))
+    listed = [one["digest8"] for one in credentials.of("bob")]
+    assert listed == ["33333333", issued["digest8"], rotated["digest8"]]
+    done(credentials.revoke("bob", rotated["digest8"], nobody))
+    assert tenant(reload.config, "bob").tokens == tenant(load(reload.config.file), "bob").tokens

@@ -10,7 +10,7 @@ import pytest
 
 from sqsuper.admin import files
 from sqsuper.admin.errors import ConflictError
-from sqsuper.admin.lines import MAX_CHARACTERS, Following
+from sqsuper.admin.lines import LINE, MAX_CHARACTERS, Following
 from sqsuper.admin.ports import check_port, next_port
 from sqsuper.supervisor.tenant_logs import Line
 from tests.unit.admin.support import configured, tenant
@@ -103,5 +103,11 @@ class TestFollowing:
             following.take([line("x" * (MAX_CHARACTERS // 3))])
         told = following.taken()
         assert told[0]["stream"] == "sqsuper"
-        assert told[0]["text"].startswith("2 lines dropped")
-        assert len(told) == 4
+        assert told[0]["text"].startswith("3 lines dropped")
+        assert len(told) == 3
+
+    def test_lines_without_text_are_bounded_too(self) -> None:
+        following = Following([])
+        for _ in range(20):
+            following.take([line("")] * 1000)
+        assert len(following.taken()) <= MAX_CHARACTERS // LINE + 1

@@ -79,6 +79,24 @@ def test_tar_and_sha256sum_read_it(tmp_path: Path) -> None:
     assert contents(out / "alice") == contents(alice)
 
 
+def test_what_lies_too_deep_is_left_out(tmp_path: Path) -> None:
+    alice = data(tmp_path / "alice", notes="hello")
+    deep = alice.joinpath(*["d"] * 17)
+    deep.mkdir(parents=True)
+    for inner in (deep, deep.parent, deep.parent.parent):
+        (inner / "a.phext").write_text("deep")
+    long = alice.joinpath(*["n" * 150] * 14)
+    long.mkdir(parents=True)
+    (long / "a.phext").write_text("far")
+    made = archived(tmp_path / "shelf", alice)
+    assert verify(made.file) == made.contents
+    (part,) = made.contents.parts
+    assert part.files == 2
+    below = "/".join(["d"] * 16)
+    assert part.left[:2] == (f"{below}/a.phext", f"{below}/d")
+    assert len(part.left) == 3
+
+
 def test_nothing_else_is_left_on_the_shelf(tmp_path: Path) -> None:
     alice = data(tmp_path / "alice", notes="hello")
     names = {archived(tmp_path / "shelf", alice).file.name for _ in range(3)}
@@ -246,6 +264,36 @@ def test_an_enormous_extension_is_not_read(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.tar.gz", info.tobuf(tarfile.USTAR_FORMAT))
     with pytest.raises(ForbiddenMemberError):
         verify(archive)
+
+
+@pytest.mark.parametrize("made", [10**400, float("inf"), float("nan")])
+def test_when_it_was_made_is_a_time(tmp_path: Path, made: float) -> None:
+    told = {"format": 1, "made": made, "tenants": [], "missing": []}
+    archive = forged(tmp_path / "a.tar.gz", [], told=told)
+    with pytest.raises(ArchiveError, match="its end"):
+        verify(archive)
+
+
+@pytest.mark.parametrize("mtime", [-1, 1 << 40, 1 << 80])
+def test_a_file_is_of_a_time(tmp_path: Path, mtime: int) -> None:
+    def timed(info: tarfile.TarInfo) -> None:
+        info.mtime = mtime
+
+    members = [("alice", directory), ("alice/a.phext", timed)]
+    archive = forged(tmp_path / "a.tar.gz", members, form=tarfile.GNU_FORMAT)
+    with pytest.raises(ForbiddenMemberError):
+        unpack(archive, drafts_in(tmp_path / "root"))
+    assert not (tmp_path / "root").exists() or os.listdir(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("length", [b"9" * 5000, b"0", b"", b"99"])
+def test_an_extension_with_a_wrong_length(tmp_path: Path, length: bytes) -> None:
+    text = length + b" path=alice/a\n"
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, len(text)
+    content = info.tobuf(tarfile.USTAR_FORMAT) + text + bytes(-len(text) % tarfile.BLOCKSIZE)
+    with pytest.raises(ArchiveError, match="length"):
+        verify(zipped(tmp_path / "a.tar.gz", content))
 
 
 def test_sizes_are_held_to_the_quota(tmp_path: Path) -> None:

@@ -219,6 +219,15 @@ class TestDraft:
         assert self.draft(tmp_path).place(None) is None
         assert contents(tmp_path) == {"root/alice/a.phext": b"back"}
 
+    @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's /proc")
+    def test_a_full_one_costs_no_descriptor(self, tmp_path: Path) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        draft = self.draft(tmp_path)
+        draft.finish()
+        assert len(os.listdir("/proc/self/fd")) == before
+        draft.discard()
+        assert os.listdir(tmp_path / "root") == []
+
     def test_not_in_place_of_data(self, tmp_path: Path) -> None:
         data(tmp_path / "root" / "alice", a="mine")
         draft = self.draft(tmp_path)

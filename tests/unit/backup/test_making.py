@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,44 @@ def test_who_cannot_be_copied_is_missing(tmp_path: Path) -> None:
         "bob": "it fell over",
     }
     assert sorted(os.listdir(tmp_path / "bob")) == ["a.phext", "b.phext"]
+
+
+class Spoilt(io.BytesIO):
+    """A file on a bad disk."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+class One(NoData):
+    """A tenant with one file of four bytes, so it says."""
+
+    def __init__(self, content: io.BytesIO) -> None:
+        self._content = content
+
+    def sources(self) -> Iterator[Source]:
+        yield Source("a.phext", 4, MADE, self._content)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (io.BytesIO(b"abc"), "a.phext became shorter meanwhile"),
+        (Spoilt(b"abcd"), "a.phext: Input/output error"),
+    ],
+)
+def test_a_file_that_cannot_be_read_costs_only_its_tenant(
+    tmp_path: Path, content: io.BytesIO, why: str
+) -> None:
+    alice = data(tmp_path / "alice", a="1")
+
+    def stage(name: str) -> Staged:
+        return One(content) if name == "bob" else Stage(name, alice)
+
+    done = make(tmp_path / "shelf", "all", ["bob", "alice"], stage, made=MADE)
+    assert [one.tenant for one in done.contents.parts] == ["alice"]
+    assert [(one.tenant, one.why) for one in done.contents.missing] == [("bob", why)]
+    assert verify(done.file) == done.contents
 
 
 def test_what_is_not_whole_is_not_restored(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sqsuper.admin.files import archive as put_aside
+from sqsuper.admin.files import put_aside
 from sqsuper.backup.errors import BackupError, HasDataError, RunningError, TenantError
 from sqsuper.backup.offline import backup, restore
 from sqsuper.backup.targets import Wish, directory_of
@@ -61,6 +61,24 @@ def test_there_and_back(config: Config, tmp_path: Path) -> None:
         assert set(contents(one.aside).values()) == {b"spoilt"}
 
 
+def test_data_is_never_away_while_the_disk_works(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = data(tmp_path / "data" / "alice", a="hers")
+    archive = all_backed_up(config)
+    there: list[bool] = []
+    fsync = os.fsync
+
+    def synced(fd: int) -> None:
+        there.append(alice.exists())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    restore(config, archive, Wish("alice", replace=True), put_aside=put_aside)
+    assert there
+    assert all(there)
+
+
 def test_under_another_name(config: Config, tmp_path: Path) -> None:
     data(tmp_path / "data" / "alice", a="hers")
     archive = all_backed_up(config)
@@ -68,6 +86,19 @@ def test_under_another_name(config: Config, tmp_path: Path) -> None:
         (done,) = restore(config, archive, Wish("alice", name), put_aside=put_aside)
         assert (done.tenant, done.came_from, done.aside) == (name, "alice", None)
         assert contents(tmp_path / where) == {"a.phext": b"hers"}
+
+
+@pytest.mark.parametrize("its", ["data/carol", "data/carol/below"])
+def test_not_where_the_data_of_another_is(tmp_path: Path, its: str) -> None:
+    file = tmp_path / "tenants.yaml"
+    file.touch(mode=0o600)
+    file.write_text(TEXT)
+    data(tmp_path / "data" / "alice", a="hers")
+    archive = all_backed_up(load(file))
+    file.write_text(TEXT.replace("elsewhere/bob", its).replace("alice", "dave"))
+    with pytest.raises(TenantError, match="data of bob"):
+        restore(load(file), archive, Wish("alice", "carol", replace=True), put_aside=put_aside)
+    assert not (tmp_path / "data" / "carol").exists()
 
 
 def test_the_other_name_has_its_quota(config: Config, tmp_path: Path) -> None:

@@ -14,14 +14,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from sqsuper.admin.files import archive as put_aside
+from sqsuper.admin.files import put_aside
 from sqsuper.backup import service
-from sqsuper.backup.errors import BackupError, EndedError, WrongNameError
+from sqsuper.backup.errors import BackupError, EndedError, TenantError, WrongNameError
 from sqsuper.backup.schedule import RETRY
 from sqsuper.backup.service import FIRST_LOOK, LOOK, Backups, Work
 from sqsuper.backup.targets import Wish
 from sqsuper.config.load import load
 from sqsuper.config.model import Backup, Config
+from sqsuper.supervisor.directory_lock import DirectoryLock
 from sqsuper.supervisor.events import Event, Events, Kind
 from sqsuper.supervisor.instance import State
 from sqsuper.supervisor.service import Supervisor
@@ -241,6 +242,15 @@ def test_a_place_that_is_taken_is_told_before_anything_stops(world: World) -> No
     with pytest.raises(BackupError, match="holds data"):
         done(world.backups.restore(made.file.name, Wish()))
     assert world.lives["alice"].course == []
+
+
+def test_a_place_where_another_instance_runs(world: World) -> None:
+    made = done(world.backups.backup(None))
+    lock = DirectoryLock(world.directory / "data" / "alice")
+    with pytest.raises(TenantError, match="another instance"):
+        done(world.backups.restore(made.file.name, Wish(replace=True)))
+    lock.release()
+    assert world.lives["alice"].course == ["suspend", "stop", "resume"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "../x", "/etc/passwd", "all-x.tar.gz"])

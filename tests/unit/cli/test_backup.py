@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sqsuper.backup.shelf import name_of
+from sqsuper.backup.shelf import name_of, shelved
 from tests.unit.backup.support import MADE, archived, contents, data
 from tests.unit.cli.conftest import Admin, Command, configure
 
@@ -154,6 +155,23 @@ class TestByTheService:
         assert sent.startswith("all-")
         assert os.listdir(shelf) == []
         assert (here / "usb" / "mine.tar.gz").exists()
+
+    def test_no_part_of_a_copy_looks_like_a_backup(
+        self, admin: Admin, command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shelf = self.restoring(admin, here)
+        (here / "usb").mkdir()
+        (here / "usb" / "mine.tar.gz").write_bytes(b"an archive")
+        there: list[str] = []
+
+        def copy(*_: object) -> None:
+            there.extend(os.listdir(shelf))
+            raise OSError(errno.ENOSPC, "no room")
+
+        monkeypatch.setattr("sqsuper.cli.storing.shutil.copyfileobj", copy)
+        assert command("restore", here / "usb" / "mine.tar.gz").status == 1
+        assert [shelved(name) for name in there] == [None]
+        assert os.listdir(shelf) == []
 
     def test_a_path_that_is_not_there_is_no_name(
         self, admin: Admin, command: Command, here: Path

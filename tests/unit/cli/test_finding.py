@@ -40,6 +40,11 @@ def test_the_address(listen: str | None, address: Address, file: Path) -> None:
     assert access(file, {}).address == address
 
 
+def test_how_a_browser_reaches_it() -> None:
+    assert Address("::1", 7000).url == "http://[::1]:7000"
+    assert Address("10.0.0.1", 7000, certificate="/c.pem").url == "https://10.0.0.1:7000"
+
+
 def test_relative_paths_are_the_files(file: Path) -> None:
     file.write_text("admin: {listen: ['unix:run/a.sock']}")
     assert access(file, {}).address.path == str(file.parent / "run/a.sock")

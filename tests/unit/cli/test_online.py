@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -276,3 +277,24 @@ def test_times_are_told_as_such(admin: Admin, command: Command) -> None:
     admin.answers[f"GET {TENANTS}/alice/why"] = (200, {"since": 0, "transitions": [{"at": 1.5}]})
     out = command("why", "alice").out
     assert out == ("since: 1970-01-01 00:00:00Z\ntransitions:\n  - at: 1970-01-01 00:00:01Z\n")
+
+
+def test_page(admin: Admin, command: Command) -> None:
+    made = {"path": "/sign-in/SECRET", "expires_in": 600.0}
+    admin.answers["POST /api/v2/admin/session/link"] = (201, made)
+    done = command("page")
+    assert done.status == 0
+    assert done.out == f"http://127.0.0.1:{admin.port}/sign-in/SECRET\n"
+    assert "once" in done.err
+    told = command("page", "--json").json
+    assert told == {"url": done.out.strip(), "expires_in": 600.0}
+    admin.answers["POST /api/v2/admin/session/link"] = (201, {})
+    assert command("page").status == 7
+
+
+def test_a_page_that_no_browser_opens(here: Path, command: Command) -> None:
+    (here / "conf").mkdir()
+    (here / "conf" / "tenants.yaml").write_text('admin: {listen: ["unix:a.sock"], token: "t"}\n')
+    done = command("page")
+    assert done.status == 6
+    assert "tcp:" in done.err
