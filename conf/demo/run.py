@@ -6,7 +6,6 @@ Runs twistd in this very process, so that whatever ends it ends everything.
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import sys
@@ -21,6 +20,9 @@ from twisted.internet import reactor
 from twisted.scripts import twistd
 
 from sqsuper import tokens
+from sqsuper.cli.errors import CommandError
+from sqsuper.cli.finding import access
+from sqsuper.cli.page import sign_in_link
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
 from sqsuper.config.model import Config
@@ -116,47 +118,39 @@ def token_of(name: str) -> str:
     return f"'<{name}, whose token only its owner knows>'"
 
 
-def address(listen: Sequence[str], key: str) -> tuple[str, int]:
-    """Return host and port of the first plain listener of `key` in the configuration."""
+def address(listen: Sequence[str]) -> tuple[str, int]:
+    """Return host and port of the gateway's first plain listener."""
     for endpoint in listen:
         if port := re.match(r"tcp:(?:port=)?(\d+)", endpoint):
             interface = re.search(r":interface=([^:]+)", endpoint)
             return (interface[1] if interface else "127.0.0.1"), int(port[1])
-    raise SystemExit(f"make run: {key} has no tcp: endpoint")
+    raise SystemExit("make run: gateway.listen has no tcp: endpoint")
 
 
 def page(config: Config, stopped: threading.Event) -> str:
     """Return where the status page is: a link that signs in once, where that can be had."""
-    host, port = address(config.admin.listen, "admin.listen")
-    url = f"http://{host}:{port}"
-    if config.admin.token_sha256 is not None:
-        return f"{url}/ (sign in with your admin token)"
+    try:
+        address = access(FILE, os.environ).address
+    except CommandError as error:
+        return f"see {error}"
+    if address.path is not None:
+        return f"the page is on the socket {address}"
     for _ in range(int(PAGE_PATIENCE / 0.05)):
-        with suppress(OSError, http.client.HTTPException, LookupError, ValueError):
-            link = sign_in_link(config, host, port)
-            minutes = round(link["expires_in"] / 60)
-            return f"{url}{link['path']}\n(signs in once, within {minutes} minutes; later: {url}/)"
+        found = access(FILE, os.environ)
+        if found.token is None and config.admin.token_sha256 is not None:
+            return f"{address.url}/ (sign in with your admin token)"
+        with suppress(CommandError):
+            link, seconds = sign_in_link(found)
+            minutes = round(seconds / 60)
+            return f"{link}\n(signs in once, within {minutes} minutes; later: {address.url}/)"
         if stopped.wait(0.05):
             break
-    return f"{url}/"
-
-
-def sign_in_link(config: Config, host: str, port: int) -> dict[str, Any]:
-    """Have the admin listener make a link."""
-    token = (config.run_dir / "admin.token").read_text().strip()
-    connection = http.client.HTTPConnection(host, port, timeout=5)
-    try:
-        headers = {"Authorization": f"Bearer {token}"}
-        connection.request("POST", "/api/v2/admin/session/link", headers=headers)
-        link: dict[str, Any] = json.loads(connection.getresponse().read())
-        return link
-    finally:
-        connection.close()
+    return f"{address.url}/"
 
 
 def announce(config: Config, stopped: threading.Event) -> None:
     """Wait until the gateway answers, then print the lines to try."""
-    host, port = address(config.gateway.listen, "gateway.listen")
+    host, port = address(config.gateway.listen)
     for _ in range(int(PATIENCE / 0.05)):
         if stopped.wait(0.05):
             return
