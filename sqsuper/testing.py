@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import attrs
 
-from sqsuper.gateway.wire import Wire, WireUser, send_read
+from sqsuper.gateway.wire import Unheard, Wire, WireUser, send_read
 from sqsuper.instances import Unavailable, Upstream
 
 ANSWER = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok"
@@ -213,22 +213,6 @@ class RecordingUpstream:
         peer.close()
 
 
-class _Nobody:
-    """The `WireUser` of a wire that was discarded."""
-
-    def received(self, data: bytes) -> None:
-        pass
-
-    def drained(self) -> None:
-        pass
-
-    def ended(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
-
-
 @attrs.define(eq=False)
 class FakeWire:
     """A `Wire` without a socket: a test plays the peer and the kernel.
@@ -285,7 +269,7 @@ class FakeWire:
             self.state = "closed"
 
     def discard(self) -> None:
-        self.user = _Nobody()
+        self.user = Unheard()
         self.close()
 
     def abort(self) -> None:

@@ -34,7 +34,7 @@ from sqsuper.gateway.routes import Routes
 from sqsuper.gateway.spool import Spool
 from sqsuper.gateway.statistics import Counts, Lag, Ledger, Row, Statistics, Totals
 from sqsuper.gateway.upstream import Pool
-from sqsuper.gateway.wire import Wire, WireUser
+from sqsuper.gateway.wire import Unheard, Wire, WireUser
 from sqsuper.http1 import answers
 from sqsuper.http1.credentials import Grant
 from sqsuper.http1.head import RequestHead
@@ -237,7 +237,7 @@ class GatewayService(Service):
         if self.access is not None:
             self.access.refused(peer, b"", b"", answer, seconds=0.0)
         wire.close()
-        return _TurnedAway()
+        return Unheard()
 
     # What may be asked of a gateway
 
@@ -516,19 +516,3 @@ class GatewayService(Service):
             code=failure.code,
             reason=failure.reason,
         )
-
-
-class _TurnedAway:
-    """The user of a connection that is closed as soon as its answer has left."""
-
-    def received(self, data: bytes) -> None:
-        pass
-
-    def drained(self) -> None:
-        pass
-
-    def ended(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass

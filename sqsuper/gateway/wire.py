@@ -85,6 +85,22 @@ class WireUser(Protocol):
         """Learn that the connection is gone."""
 
 
+class Unheard:
+    """The user of a wire that nobody listens to any more: turned away, or discarded."""
+
+    def received(self, data: bytes) -> None:
+        pass
+
+    def drained(self) -> None:
+        pass
+
+    def ended(self) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+
 class Connector(Protocol):
     """How a connection to an instance is opened."""
 
