@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from sqsuper.gateway.nest import Nest
 
 # A turn's steps: no more are begun once they took so long, or were so many.
-STEP_SECONDS = 0.0002
+STEP_SECONDS = 0.0008
 STEPS = 4
 # Turns without steps, one after the other, for what is there of others. No more: the line moves
 # whatever they do.
