@@ -246,7 +246,7 @@ class Turns:
             self.work = None
 
 
-@pytest.mark.parametrize(("seconds", "a_turn"), [(0.001, 1), (0.00015, 2), (0.0, 4)])
+@pytest.mark.parametrize(("seconds", "a_turn"), [(0.001, 1), (0.0005, 2), (0.0, 4)])
 def test_a_turn_takes_few_steps_of_a_flood(seconds: float, a_turn: int) -> None:
     turns, clock = Turns(), [0.0]
     line = Handshakes(turns, lambda: clock[0])  # type: ignore[arg-type]
