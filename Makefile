@@ -8,10 +8,8 @@ BUILD  ?= .venv-build
 DOCS   ?= .venv-docs
 TOOLS  := $(CURDIR)/.tools
 
-# A file's tests stay in one process: some share what is dear to make. Many of them wait for real
-# processes, so there are half as many again as there are cores.
-WORKERS  ?= $(shell python3 -c 'import os; print(min(8, 3 * (os.cpu_count() or 2) // 2))' || echo 2)
-PARALLEL ?= -n $(WORKERS) --dist loadfile
+# A file's tests stay in one process: some share what is dear to make.
+PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile
 
 export PATH := $(TOOLS)/bin:$(PATH)
 
