@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import commands
 from sources import ROOT, changelog_entry, clean_copy
 
 # The distribution's own Python, whatever stands on the caller's PATH.
@@ -32,18 +33,8 @@ def build(into: Path, *, umask: int = 0o022, zone: str = "UTC") -> Path:
     version, _ = changelog_entry()
     with tempfile.TemporaryDirectory(prefix="sqsuper-deb-") as scratch:
         copy = clean_copy(Path(scratch) / f"sqsuper-{version}")
-        done = subprocess.run(
-            ["dpkg-buildpackage", "-us", "-uc", "-b"],
-            cwd=copy,
-            env=environment,
-            umask=umask,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        command = ["dpkg-buildpackage", "-us", "-uc", "-b"]
+        done = commands.run(command, cwd=copy, env=environment, umask=umask)
         if done.returncode:
             raise BuildError(f"{done.stdout}\ndpkg-buildpackage failed: {done.returncode}")
         [made] = Path(scratch).glob("sqsuper_*_all.deb")

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import commands
+
 HERE = Path(__file__).resolve().parent
 BASES = HERE.parent / "build" / "roots"
 SUITE = os.environ.get("SUITE", "bookworm")
@@ -81,16 +83,11 @@ class Root:
 
         `offline`: in the test's own network, where the service is. `given` is its input.
         """
-        done = subprocess.run(
+        done = commands.run(
             command,
             env={**ENVIRONMENT, **(environment or {})},
             preexec_fn=self.inside(offline=offline),
             input=given or "",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
         )
         if check and done.returncode:
             raise RootError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}")
@@ -183,14 +180,7 @@ def _bootstrap(suite: str, base: Path) -> None:
         if _libc.setns(_outer, 0):
             raise OSError(ctypes.get_errno(), "setns")
 
-    done = subprocess.run(
-        command,
-        preexec_fn=outside,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    done = commands.run(command, preexec_fn=outside)
     if done.returncode:
         raise RootError(f"{' '.join(command)}\n{done.stdout}")
     lines = [f"deb {uri} {part} main\n" for uri, part in sources or [(mirror, suite)]]

@@ -16,6 +16,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import commands
 import deb
 from checks import SCROLL, WRITE, Failed, check, eventually, request, step, steps
 from roots import SUITE, Root, RootError, enter, root
@@ -118,15 +119,7 @@ class Machine:
     def run(self, *command: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a command on that machine. With `check` it raises Failed where that fails."""
         entered = ["nsenter", "-t", self._first, "-m", "-p", "-u", "-i", "-C", "-r", "-w"]
-        done = subprocess.run(
-            [*entered, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        done = commands.run([*entered, *command])
         if check and done.returncode:
             raise Failed(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}")
         return done
