@@ -330,9 +330,8 @@ class NestedWire:
 
     def _end_broken(self) -> None:
         # What the peer said before it went away, such as an early answer, still counts.
-        user = self._user
         for _ in range(_READS_AFTER_BREAK):
-            if user is None or self._paused or self._read_ended or self._fd < 0:
+            if self._user is None or self._paused or self._read_ended or self._fd < 0:
                 break
             try:
                 data = self._socket.recv(READ_BYTES)
@@ -340,11 +339,17 @@ class NestedWire:
                 break
             if not data:
                 break
-            try:
-                user.received(data)
-            except Exception:
-                self._defect()
+            self._take(data)
         self._end()
+
+    def _take(self, data: bytes) -> None:
+        """Give the user what was read after the connection broke."""
+        user = self._user
+        assert user is not None
+        try:
+            user.received(data)
+        except Exception:
+            self._defect()
 
     def _end(self) -> None:
         if self._fd >= 0:

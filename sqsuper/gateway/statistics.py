@@ -219,11 +219,10 @@ class Counts:
 
     def take_all(self, ahead: float = 0.0) -> Iterator[tuple[str, Row]]:
         """Empty all rows, one after another; they may become more or fewer meanwhile."""
-        for tenant, row in list(self._rows.items()):
-            if row[ACTIVE]:
-                taken = self.take(tenant, ahead)
-                if taken is not None:
-                    yield tenant, taken
+        for tenant in list(self._rows):
+            taken = self.take(tenant, ahead)
+            if taken is not None:
+                yield tenant, taken
 
 
 class Ledger:

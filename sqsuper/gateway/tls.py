@@ -25,8 +25,6 @@ READ_MORE_BYTES = 65_536
 # What TLS itself answers (updates of keys, alerts) while the peer takes nothing; past it
 # nothing is read.
 _MAX_REPLIES = 16_384
-# Reads of what was said before a connection broke.
-_READS_AFTER_BREAK = 64
 
 
 class TlsWire(OpeningWire):
@@ -255,19 +253,10 @@ class TlsWire(OpeningWire):
         return not self._held and super()._is_quiet()
 
     def _end_broken(self) -> None:
-        for _ in range(_READS_AFTER_BREAK):
-            if self._user is None or self._paused or self._read_ended or self._fd < 0:
-                break
-            if self._state != OPEN:
-                break
-            try:
-                data = self._socket.recv(READ_BYTES)
-            except OSError:
-                break
-            if not data:
-                break
-            self._take(data)
-        self._end()
+        if self._state == OPEN:
+            super()._end_broken()
+        else:
+            self._end()
 
     def _tell_ended(self) -> None:
         if self._user is None or self._fd < 0 or self._read_ended:
