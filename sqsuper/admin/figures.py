@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from sqsuper.admin.control import Control
-from sqsuper.config.model import MIB, Tenant
+from sqsuper.config.model import Tenant
 from sqsuper.gateway.statistics import Statistics, Totals
 from sqsuper.supervisor.instance import RUNNING, State
 
@@ -67,7 +67,6 @@ class Figures:
         control, name = self._control, tenant.name
         monitor = control.supervisor.monitor
         state = control.supervisor.lives[name].state
-        quota_mb = tenant.settings.quota_mb
         runs = state in RUNNING
         newest = monitor.newest(name) if runs else None
         detail = monitor.detail(name) if runs else None
@@ -77,7 +76,7 @@ class Figures:
             control.gateway.statistics(name),
             restarts=control.restarts(name),
             storage=control.storage(name),
-            quota=None if quota_mb is None else quota_mb * MIB,
+            quota=tenant.settings.quota_bytes,
             memory=monitor.memory(name) if runs else None,
             threads=None if newest is None else newest[0],
             open_files=None if detail is None else detail.descriptors,

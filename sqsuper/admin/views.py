@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from sqsuper.config.model import MIB, Tenant, Token
+from sqsuper.config.model import Tenant, Token
 from sqsuper.config.overlay import Patch
 from sqsuper.gateway.statistics import Statistics
 from sqsuper.supervisor.events import Event
@@ -43,7 +43,6 @@ def tenant_of(known: Known) -> dict[str, Any]:
     changes = life.instance.history
     last = changes[-1] if changes else None
     runs = life.pid is not None
-    quota = tenant.settings.quota_mb
     traffic = known.traffic
     return {
         "tenant_id": tenant.name,
@@ -66,7 +65,7 @@ def tenant_of(known: Known) -> dict[str, Any]:
         "in_flight": traffic.in_flight,
         "latency": {"p50": traffic.p50, "p95": traffic.p95, "p99": traffic.p99},
         "storage_bytes": known.storage,
-        "quota_bytes": None if quota is None else quota * MIB,
+        "quota_bytes": tenant.settings.quota_bytes,
         "last_active": _last_active(known),
         "admin_email": tenant.admin_email,
         "data_dir": str(tenant.data_dir),

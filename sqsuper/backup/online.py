@@ -22,7 +22,7 @@ from sqsuper.backup.staging import NoData, Stage
 from sqsuper.backup.stopped import stage_stopped, unused
 from sqsuper.config.model import Tenant
 from sqsuper.supervisor.errors import DirectoryLockedError
-from sqsuper.supervisor.instance import State
+from sqsuper.supervisor.instance import SERVING
 from sqsuper.supervisor.lifecycle import Lifecycle
 from sqsuper.supervisor.service import Supervisor
 
@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 ATTEMPTS = 60
 _PAUSE = 0.5
-_RUNNING = frozenset({State.HEALTHY, State.UNHEALTHY})
 
 
 class Online:
@@ -83,7 +82,7 @@ class Online:
                 return await self.in_thread(partial(stage_stopped, tenant))
             except DirectoryLockedError:
                 return None  # it has begun to start
-        if process is None or life.state not in _RUNNING:
+        if process is None or life.state not in SERVING:
             return None
         hold = Hold(tenant.name, process, self._reactor)
         staged: Staged | None = None

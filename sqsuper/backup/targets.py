@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from sqsuper.backup import files
 from sqsuper.backup.drafts import Draft
 from sqsuper.backup.errors import HasDataError, TenantError, WrongNameError
 from sqsuper.backup.walking import holds_data
@@ -15,8 +16,6 @@ from sqsuper.config.model import Config, Tenant
 from sqsuper.config.values import parse_tenant_name
 from sqsuper.supervisor import rundir
 from sqsuper.supervisor.errors import LaunchError
-
-_MIB = 1 << 20
 
 
 @attrs.frozen
@@ -61,13 +60,12 @@ def drafts_for(config: Config, wish: Wish) -> Callable[[str], Draft | None]:
         target = wish.rename or name
         tenant = by_name.get(target)
         settings = config.defaults if tenant is None else tenant.settings
-        quota = None if settings.quota_mb is None else settings.quota_mb * _MIB
         directory = config.data_root / target if tenant is None else tenant.data_dir
         if tenant is None and (other := owners.of(directory)):
             raise TenantError(target, f"{directory} is where the data of {other} is")
         if not wish.replace and holds_data(directory):
             raise HasDataError(target, directory)
-        return Draft(target, directory, quota, _owner(config, tenant, target))
+        return Draft(target, directory, settings.quota_bytes, _owner(config, tenant, target))
 
     return new
 
@@ -100,8 +98,7 @@ def _owner(config: Config, tenant: Tenant | None, name: str) -> tuple[int, int] 
     return _owner_above(config.data_root)
 
 
-def _owner_above(directory: Path) -> tuple[int, int] | None:
+def _owner_above(directory: Path) -> tuple[int, int]:
     while not directory.exists():
         directory = directory.parent
-    found = directory.stat()
-    return found.st_uid, found.st_gid
+    return files.owner_of(directory)

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sqsuper.backup import files, names
-
-# The engine's own; after a checkpoint they hold nothing that the phexts do not.
-_OWN = (".sqsuper-", ".journal-")
+from sqsuper.supervisor.walk import JOURNAL, NOT_CHARGED, SIDE
 
 Found = Callable[[str, str, int], None]
 
@@ -29,7 +27,8 @@ def walk(directory: int, root: Path, found: Found, left: list[str]) -> None:
 def _walk(directory: int, root: Path, below: str, found: Found, left: list[str]) -> None:
     for name in sorted(os.listdir(directory)):
         path = below + name
-        if name.startswith(_OWN):
+        if name.startswith(NOT_CHARGED):
+            # After a checkpoint they hold nothing that the phexts do not.
             continue
         status = None
         with contextlib.suppress(FileNotFoundError):
@@ -108,7 +107,7 @@ def size_of(root: Path) -> int:
 def holds_data(root: Path) -> bool:
     """Whether there is anything in a directory but what an engine made for a moment."""
     try:
-        return any(not name.startswith(".sqsuper-") for name in os.listdir(root))
+        return any(not name.startswith(SIDE) for name in os.listdir(root))
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -116,7 +115,7 @@ def holds_data(root: Path) -> bool:
 def has_journal(root: Path) -> bool:
     """Whether an engine that was killed left something that is not in the phext files yet."""
     try:
-        return any(name.startswith(".journal-") for name in os.listdir(root))
+        return any(name.startswith(JOURNAL) for name in os.listdir(root))
     except FileNotFoundError:
         return False
 

@@ -195,6 +195,11 @@ class Settings:
     rate: Rate | None = None
     user: str | None = None
 
+    @property
+    def quota_bytes(self) -> int | None:
+        """How much data a tenant may have."""
+        return None if self.quota_mb is None else self.quota_mb * MIB
+
 
 @attrs.frozen
 class Origin:

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from sqsuper.config.model import Health, Tenant
 from sqsuper.supervisor.causes import Cause
-from sqsuper.supervisor.instance import Change, State
+from sqsuper.supervisor.instance import SERVING, Change, State
 from sqsuper.supervisor.liveness import Liveness, Verdict
 from sqsuper.supervisor.probe import Question
 from sqsuper.supervisor.process import InstanceProcess
@@ -28,8 +28,6 @@ from sqsuper.supervisor.sweep import Entry, Sweep
 PHASE = (math.sqrt(5) - 1) / 2
 # When the supervisor itself was held up for so long, answers may be waiting to be read.
 HELD_UP = 0.2
-
-WATCHED = frozenset({State.HEALTHY, State.UNHEALTHY})
 
 
 class Life(Protocol):
@@ -203,7 +201,7 @@ class HealthWatch:
         """Take a change of a tenant's state."""
         name = life.tenant.name
         watch = self._watches.get(name)
-        if change.after not in WATCHED:
+        if change.after not in SERVING:
             if watch is not None:
                 self._forget(name)
             return

@@ -62,6 +62,9 @@ RUNNING = frozenset(
     {State.STARTING, State.HEALTHY, State.UNHEALTHY, State.DRAINING, State.STOPPING}
 )
 
+# Its process takes requests.
+SERVING = frozenset({State.HEALTHY, State.UNHEALTHY})
+
 ENDING = frozenset({State.DRAINING, State.STOPPING})
 
 TRANSITIONS: dict[tuple[State, Event], State] = {

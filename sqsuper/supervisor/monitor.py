@@ -20,11 +20,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sqsuper.config.model import MIB, Settings, Tenant
+from sqsuper.config.model import Settings, Tenant
 from sqsuper.supervisor.causes import Cause
 from sqsuper.supervisor.events import Event, Events, Kind
 from sqsuper.supervisor.figures import Detail, Figures, Gauge, Sampler
-from sqsuper.supervisor.instance import Change, State
+from sqsuper.supervisor.instance import SERVING, Change, State
 from sqsuper.supervisor.measuring import Job, Measured, Measuring
 from sqsuper.supervisor.process import InstanceProcess, cancelled
 from sqsuper.supervisor.samples import History, Series
@@ -217,8 +217,7 @@ class Monitor:
 
     def stored(self, life: Any, storage: int) -> None:
         """Hold the bytes that a tenant's data takes against its quota."""
-        quota_mb = life.tenant.settings.quota_mb
-        quota = None if quota_mb is None else quota_mb * MIB
+        quota = life.tenant.settings.quota_bytes
         marks = self._marks_of(life.tenant.name)
         self._found(life, Kind.QUOTA, marks.quota(quota, storage))
 
@@ -372,7 +371,7 @@ class Monitor:
     def _found(self, life: Life, kind: Kind, finding: Finding | None) -> None:
         if finding is None:
             return
-        if finding.fatal is not None and life.state not in {State.HEALTHY, State.UNHEALTHY}:
+        if finding.fatal is not None and life.state not in SERVING:
             return  # it ends already
         name = life.tenant.name
         self._log.warn("{tenant}: {text}", tenant=name, text=finding.text)

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from sqsuper.config.model import MIB, Settings, Tenant
 from sqsuper.instances import Full
 from sqsuper.supervisor import walk
-from sqsuper.supervisor.instance import Change, State
+from sqsuper.supervisor.instance import SERVING, Change, State
 from sqsuper.supervisor.process import cancelled
 
 # From the first request after a measure to the next one, in seconds: later where it takes long.
@@ -33,8 +33,6 @@ SHARE = 0.02
 # Files in one piece of a measure, and in all: past that it is at least so much.
 SLICE = 1000
 MAX_FILES = 1_000_000
-
-RUNNING = frozenset({State.HEALTHY, State.UNHEALTHY})
 
 
 class Life(Protocol):
@@ -58,7 +56,7 @@ class Stored:
 
 def full(settings: Settings, stored: Stored) -> Full | None:
     """Return why data that takes so much must not grow; None: it may."""
-    quota = None if settings.quota_mb is None else settings.quota_mb * MIB
+    quota = settings.quota_bytes
     if quota is not None and stored.bytes > quota:
         over = f"over quota: the data is {stored.bytes} bytes of {quota}; nothing changed"
         return Full("quota", over)
@@ -252,7 +250,7 @@ class Storage:
             for listener in self.listeners:
                 listener(watch.life, stored.bytes)
             self._judge(watch)
-        if self._is_present(watch) and (watch.full or watch.life.state in RUNNING):
+        if self._is_present(watch) and (watch.full or watch.life.state in SERVING):
             self._within(watch, watch.life.tenant.settings.monitor.detail)
         self._next()
 

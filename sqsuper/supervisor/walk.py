@@ -9,7 +9,9 @@ from pathlib import Path
 # Deeper is not looked: a descriptor is held for each step down.
 MAX_DEPTH = 32
 # As the embedded engine counts: what it makes for a moment is nobody's data.
-NOT_CHARGED = (".sqsuper-", ".journal-")
+SIDE = ".sqsuper-"
+JOURNAL = ".journal-"
+NOT_CHARGED = (SIDE, JOURNAL)
 
 _BY_DESCRIPTOR = os.scandir in os.supports_fd and os.open in os.supports_dir_fd
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -11,7 +11,7 @@ import attrs
 from sqsuper.admin.control import Control
 from sqsuper.admin.page.traffic import Course
 from sqsuper.admin.views import started_at
-from sqsuper.config.model import MIB, Tenant
+from sqsuper.config.model import Tenant
 from sqsuper.supervisor.instance import RUNNING
 
 # Figures that nobody sees change are not worth a message.
@@ -79,7 +79,6 @@ def row_of(control: Control, tenant: Tenant, course: Course | None, offset: floa
         if memory is not None and newest is not None:
             memory -= memory % MEMORY_GRAIN
             threads, cpu = newest[0], round(newest[1] * 100, 1)
-    quota = tenant.settings.quota_mb
     last = history[-1] if history else None
     started = None if pid is None else started_at(history)
     return Row(
@@ -102,7 +101,7 @@ def row_of(control: Control, tenant: Tenant, course: Course | None, offset: floa
         0 if course is None else course.requests,
         0 if course is None else course.errors,
         control.storage(name),
-        None if quota is None else quota * MIB,
+        tenant.settings.quota_bytes,
         control.restarts(name),
         int(life.last_used + offset) if history else None,
     )

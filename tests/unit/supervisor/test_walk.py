@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sqsuper.engine import directory
 from sqsuper.supervisor import walk
 
 
@@ -87,3 +88,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert len(descriptors()) == before
     assert sum(walk.sizes(tmp_path)) == 1
     assert len(descriptors()) == before
+
+
+def test_what_is_not_charged_is_what_the_engine_does_not_charge() -> None:
+    assert walk.NOT_CHARGED == directory._NOT_CHARGED
