@@ -22,9 +22,10 @@ COLD = {"zygote": under(10, unit=" ms"), "spawn": under(80, unit=" ms")}
 def alone(bench: Bench) -> list[Row]:
     """Start to first answer, and memory of an idle child, in a supervisor that does only that."""
     rows: list[Row] = []
-    goals: dict[str, tuple[Goal, Goal]] = {
+    # The engine's own memory is bench-engine's: here it stands beside what confines it.
+    goals: dict[str, tuple[Goal, Goal | None]] = {
         "zygote": (under(10, unit=" ms"), under(2, unit=" MB")),
-        "spawn": (under(45, unit=" ms"), under(7, unit=" MB")),
+        "spawn": (under(45, unit=" ms"), None),
     }
     for launcher, (time_goal, memory_goal) in goals.items():
         done = subprocess.run(
@@ -38,7 +39,11 @@ def alone(bench: Bench) -> list[Row]:
         found = json.loads(done.stdout.splitlines()[-1])
         took, share = statistics.median(found["times"]), statistics.mean(found["shares"]) / 1e6
         rows.append(judged(f"{launcher}: start to first answer", time_goal, took, **found))
-        rows.append(judged(f"{launcher}: PSS idle, over {SINGLE}", memory_goal, share))
+        work = f"{launcher}: PSS idle, over {SINGLE}"
+        if memory_goal is None:
+            rows.append(shown(work, f"{share:.2f} MB", share=share))
+        else:
+            rows.append(judged(work, memory_goal, share))
     return rows
 
 

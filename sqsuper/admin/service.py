@@ -13,7 +13,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
-from sqsuper import tokens
+from sqsuper import tokens, whereabouts
 from sqsuper.admin import files
 from sqsuper.admin.api import Api
 from sqsuper.admin.control import Control
@@ -52,8 +52,9 @@ class AdminService(Service):
     """Serves the admin API, the status page and further `routes` on what `admin.listen` names.
 
     Without a token in the configuration a random one is in `<run_dir>/admin.token` while it
-    runs. `startService` gives a Deferred that fires when every endpoint is bound, and fails with
-    the reactor's own error; `stopService` one that fires when nothing is left.
+    runs; where it listens is in `<run_dir>/admin.json`. `startService` gives a Deferred that
+    fires when every endpoint is bound, and fails with the reactor's own error; `stopService` one
+    that fires when nothing is left.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class AdminService(Service):
         self._pages.start()
         for endpoint in self._config.admin.listen:
             self._listening.append(await self._bind(endpoint))
+        self._say_where()
 
     def about_to_stop(self) -> None:
         """From now on `/health` tells that the service stops."""
@@ -106,6 +108,8 @@ class AdminService(Service):
             await maybeDeferred(one.port.stopListening)
         self._pages.stop()
         self._site.close_all()
+        with contextlib.suppress(OSError):
+            os.unlink(self._config.run_dir / whereabouts.FILE)
         if self._generated is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._token_file(self._config))
@@ -141,6 +145,7 @@ class AdminService(Service):
         self._apply(prepared.config)
         kept = [one for one in self._listening if one not in prepared.going]
         self._listening = [*kept, *prepared.new]
+        self._say_where()
         await _close(prepared.going)
 
     async def withdraw(self, prepared: Prepared) -> None:
@@ -169,6 +174,11 @@ class AdminService(Service):
         files.replace(file, token + "\n")
         log.info("the admin token is in {file}", file=str(file))
         return tokens.digest(token)
+
+    def _say_where(self) -> None:
+        reached = [whereabouts.bound(one.endpoint, one.port.getHost()) for one in self._listening]
+        text = whereabouts.text_of(address for address in reached if address is not None)
+        files.replace(self._config.run_dir / whereabouts.FILE, text)
 
     @staticmethod
     def _token_file(config: Config) -> Path:

@@ -19,7 +19,8 @@ from sqsuper.cli.errors import (
     ServiceError,
     UnreachableError,
 )
-from sqsuper.cli.finding import Access, Address
+from sqsuper.cli.finding import Access
+from sqsuper.whereabouts import Address
 
 TENANTS = "/api/v2/admin/tenants"
 TIMEOUT = 60.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Mapping as ReadOnlyMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,38 +12,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sqsuper.cli.errors import BrokenConfigurationError, NoConfigurationError
+from sqsuper.config.located import Mapping
 from sqsuper.config.model import RUN_DIR, SEARCHED, Admin
+from sqsuper.whereabouts import Address, configured, said
 
 if TYPE_CHECKING:
-    from sqsuper.config.located import Mapping
     from sqsuper.config.permissions import Account
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - in run_dir, made by the service
 TOKEN_VARIABLE = "SQSUPER_ADMIN_TOKEN"  # noqa: S105 - its name
 _MAX_TOKEN_FILE = 8192
-# A wildcard takes connections to the loopback too.
-_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
-
-
-@attrs.frozen
-class Address:
-    """Where the admin API listens. A Unix socket has `path`; TLS has `certificate` (PEM file)."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    path: str | None = None
-    certificate: str | None = None
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return self.path
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """How a browser reaches it; not of a Unix socket."""
-        return f"{'http' if self.certificate is None else 'https'}://{self}"
+# In YAML, TOML and JSON, whatever else is wrong there.
+_RUN_DIR = re.compile(r"""^[\s{,]*["']?run_dir["']?\s*[:=]\s*["']?([^"'#,}\n]+)""", re.MULTILINE)
 
 
 @attrs.frozen
@@ -94,48 +75,59 @@ def find_configuration(named: Path | None, environ: ReadOnlyMapping[str, str]) -
 def access(file: Path, environ: ReadOnlyMapping[str, str]) -> Access:
     """Return how the service of a configuration is reached.
 
-    Only what is needed is read, so that a service can be asked about a file that has since
-    become wrong elsewhere. Raises BrokenConfigurationError.
+    Where a service runs, it is asked whatever became of the file since. Raises
+    BrokenConfigurationError.
     """
     from sqsuper.config.errors import ConfigError  # noqa: PLC0415
     from sqsuper.config.source import read_document  # noqa: PLC0415
 
     absolute = Path(os.path.abspath(file))
+    base = absolute.parent
     try:
         root = read_document(absolute, str(file)).root
     except ConfigError as error:
-        raise BrokenConfigurationError(str(error)) from None
-    address = _address(root, absolute.parent, str(file))
-    token, missing = _token(root, absolute.parent, environ)
+        return _running(absolute, environ, BrokenConfigurationError(str(error)))
+    run_dir = base / (_plain(root, "run_dir") or RUN_DIR)
+    # What is in the file may not be in force yet.
+    address = said(run_dir) or _address(root, base, str(file))
+    token, missing = _token(root, base, run_dir, environ)
     return Access(absolute, address, token, missing)
 
 
-def _address(root: Mapping, base: Path, shown: str) -> Address:
-    from sqsuper.config.endpoints import take_apart  # noqa: PLC0415
+def _running(
+    file: Path, environ: ReadOnlyMapping[str, str], wrong: BrokenConfigurationError
+) -> Access:
+    """Return how the service is reached that runs on a file which is `wrong` by now.
 
+    Raises that error where none does, or where there is no such file.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        raise wrong from None
+    named = _RUN_DIR.search(text)
+    run_dir = file.parent / (named.group(1).strip() if named else RUN_DIR)
+    address = said(run_dir)
+    if address is None:
+        raise wrong
+    token, missing = _token(Mapping({}, {}, None), file.parent, run_dir, environ)
+    return Access(file, address, token, missing and f"{missing}; and {wrong}")
+
+
+def _address(root: Mapping, base: Path, shown: str) -> Address:
     listen = _plain(root, "admin", "listen") or list(Admin().listen)
     for text in listen if isinstance(listen, list) else [listen]:
-        try:
-            endpoint = take_apart(str(text), base)
-        except ValueError:
-            continue
-        if endpoint.kind == "unix":
-            return Address(path=endpoint.arguments.get("address", ""))
-        if endpoint.port:
-            host = _LOOPBACK.get(endpoint.interface, endpoint.interface)
-            if endpoint.kind == "tcp6" and not endpoint.interface:
-                host = "::1"
-            certificate = None
-            if endpoint.kind == "ssl":
-                arguments = endpoint.arguments
-                certificate = arguments.get("certKey", arguments["privateKey"])
-            return Address(host, endpoint.port, certificate=certificate)
+        address = configured(str(text), base)
+        if address is not None:
+            return address
     raise BrokenConfigurationError(
         f"{shown}: admin.listen names no port or socket that can be connected to"
     )
 
 
-def _token(root: Mapping, base: Path, environ: ReadOnlyMapping[str, str]) -> tuple[str | None, str]:
+def _token(
+    root: Mapping, base: Path, run_dir: Path, environ: ReadOnlyMapping[str, str]
+) -> tuple[str | None, str]:
     """Return the admin token, or None and why there is none."""
     if environ.get(TOKEN_VARIABLE):
         return environ[TOKEN_VARIABLE], ""
@@ -145,8 +137,7 @@ def _token(root: Mapping, base: Path, environ: ReadOnlyMapping[str, str]) -> tup
     if _plain(root, "admin", "token_sha256") is not None:
         return None, f"the configuration has only its digest; give it in ${TOKEN_VARIABLE}"
     named = _plain(root, "admin", "token_file")
-    run_dir = _plain(root, "run_dir")
-    file = base / (named if isinstance(named, str) else f"{run_dir or RUN_DIR}/{ADMIN_TOKEN_FILE}")
+    file = base / named if isinstance(named, str) else run_dir / ADMIN_TOKEN_FILE
     try:
         with open(file, "rb") as opened:
             text = opened.read(_MAX_TOKEN_FILE).decode("latin-1").strip("\r\n")

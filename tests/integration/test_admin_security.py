@@ -179,8 +179,11 @@ def test_the_token_file(admin: Admin) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert str(file) in admin.running.output
     assert admin.token not in admin.running.output
+    told = json.loads((file.parent / "admin.json").read_text())
+    assert [one["port"] for one in told["listen"]] == [admin.running.admin_port]
     admin.running.close()
     assert not file.exists()
+    assert not (file.parent / "admin.json").exists()
 
 
 def test_tls(sqsuper_process: StartSqsuper, site: Made) -> None:

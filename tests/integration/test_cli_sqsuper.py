@@ -110,6 +110,14 @@ def test_from_a_first_tenant_to_its_removal(serve: Serve, short_dir: Path) -> No
     done("reload", cwd=short_dir)
     assert statuses(service, carol) == 200
 
+    file = short_dir / "conf/tenants.yaml"
+    right = file.read_text()
+    file.write_text(right + "tenants: [\n")
+    assert "alice" in done("status", cwd=short_dir)
+    refused = sqsuper("reload", cwd=short_dir)
+    assert (refused.returncode, "conf/tenants.yaml:" in refused.stderr) == (6, True)
+    file.write_text(right)
+
     done("tenant", "remove", "bob", "--yes", cwd=short_dir)
     assert statuses(service, fresh) == 401
     assert statuses(service, alice) == 200

@@ -20,7 +20,8 @@ from sqsuper.cli.errors import (
     ServiceError,
     UnreachableError,
 )
-from sqsuper.cli.finding import Access, Address
+from sqsuper.cli.finding import Access
+from sqsuper.whereabouts import Address
 from tests.running import free_port
 from tests.tls_support import make
 from tests.unit.cli.conftest import TOKEN, Admin, Command, configure

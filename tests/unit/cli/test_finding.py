@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sqsuper.cli.errors import BrokenConfigurationError
-from sqsuper.cli.finding import TOKEN_VARIABLE, Address, access, service_account
+from sqsuper.cli.finding import TOKEN_VARIABLE, access, service_account
 from sqsuper.config.permissions import Account
+from sqsuper.whereabouts import Address, text_of
 
 
 @pytest.fixture
@@ -125,3 +126,51 @@ def test_root_looks_for_whom_the_service_runs_as(
     monkeypatch.setattr(os, "geteuid", lambda: 5)
     owners["tenants.d"] = (1234, 4321)
     assert service_account(file) is None
+
+
+RUNNING = Address("127.0.0.1", 7)
+
+
+def running(run_dir: Path) -> None:
+    run_dir.mkdir()
+    (run_dir / "admin.json").write_text(text_of([RUNNING]))
+    (run_dir / "admin.token").write_text("made\n")
+
+
+def test_a_running_service_is_asked_where_it_is(file: Path) -> None:
+    file.write_text("admin: {listen: ['tcp:8']}")
+    running(file.parent / "run")
+    assert access(file, {}).address == RUNNING
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("t.yaml", "run_dir: ./r  # here\ntenants: {\n"),
+        ("t.yaml", 'tenants: {\nrun_dir: "r"\n'),
+        ("t.toml", "run_dir = 'r'\n[tenants\n"),
+        ("t.json", '{"run_dir": "r", "tenants": {'),
+        ("t.json", '{\n  "admin": {},\n  "run_dir": "r",,\n}'),
+    ],
+)
+def test_a_running_service_is_asked_when_its_file_is_broken(
+    name: str, broken: str, here: Path
+) -> None:
+    file = here / name
+    file.write_text(broken)
+    with pytest.raises(BrokenConfigurationError):
+        access(file, {})
+    running(here / "r")
+    found = access(file, {})
+    assert (found.address, found.token) == (RUNNING, "made")
+
+
+def test_a_broken_file_may_name_no_run_directory(file: Path) -> None:
+    file.write_text("tenants: {")
+    running(file.parent / "run")
+    assert access(file, {}).address == RUNNING
+    (file.parent / "run/admin.token").unlink()
+    assert file.name in access(file, {}).missing
+    file.unlink()
+    with pytest.raises(BrokenConfigurationError, match="no such file"):
+        access(file, {})
