@@ -178,7 +178,11 @@ class AdminService(Service):
     def _say_where(self) -> None:
         reached = [whereabouts.bound(one.endpoint, one.port.getHost()) for one in self._listening]
         text = whereabouts.text_of(address for address in reached if address is not None)
-        files.replace(self._config.run_dir / whereabouts.FILE, text)
+        file = self._config.run_dir / whereabouts.FILE
+        try:
+            files.replace(file, text)
+        except OSError as error:  # a full disk must not undo a reload
+            log.warn("{file} was not written: {error}", file=str(file), error=error.strerror)
 
     @staticmethod
     def _token_file(config: Config) -> Path:
