@@ -81,8 +81,8 @@ class Instances(Protocol):
     def refused(self, upstream: Upstream) -> None:
         """Tell that connecting to this upstream was refused."""
 
-    def used(self, upstream: Upstream) -> None:
-        """Tell that a request to this upstream ended well (activity, liveness)."""
+    def used(self, upstream: Upstream, ago: float = 0.0) -> None:
+        """Tell that a request to this upstream ended well (activity, liveness), `ago` seconds."""
 
 
 class WatchedInstances(Instances, Protocol):

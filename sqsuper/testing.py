@@ -35,13 +35,14 @@ class FixedInstances:
     """`Instances` whose state a test sets: `upstreams` holds who is ready, by tenant.
 
     Waiting requests stand in `waits` until the test calls `settle`. `refusals` and `uses`
-    record what was told.
+    record what was told, `ages` how long ago each use was.
     """
 
     upstreams: dict[str, Upstream] = attrs.field(factory=dict)
     waits: list[tuple[str, FixedWait]] = attrs.field(factory=list)
     refusals: list[Upstream] = attrs.field(factory=list)
     uses: list[Upstream] = attrs.field(factory=list)
+    ages: list[float] = attrs.field(factory=list)
 
     def ready(self, tenant: str) -> Upstream | None:
         return self.upstreams.get(tenant)
@@ -54,8 +55,9 @@ class FixedInstances:
     def refused(self, upstream: Upstream) -> None:
         self.refusals.append(upstream)
 
-    def used(self, upstream: Upstream) -> None:
+    def used(self, upstream: Upstream, ago: float = 0.0) -> None:
         self.uses.append(upstream)
+        self.ages.append(ago)
 
     def waiting(self, tenant: str) -> int:
         """Return how many requests wait for the tenant's instance."""
@@ -263,6 +265,10 @@ class FakeWire:
         if self.state == "open":
             self.state = "finished"
             self._owes_drained = True
+
+    def send_last(self, data: bytes) -> None:
+        self.send(data)
+        self.finish()
 
     def close(self) -> None:
         if self.state != "aborted":

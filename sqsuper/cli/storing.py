@@ -29,7 +29,7 @@ from sqsuper.cli.terminal import progress
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
 from sqsuper.config.model import Config
-from sqsuper.supervisor.service import allow_descriptors
+from sqsuper.supervisor.own_limits import allow_descriptors
 
 
 def backup(

@@ -136,7 +136,7 @@ class Checkpoints:
             end = self._clock() + _GIVE_UP_SECONDS
             while not self._commits.idle and self._clock() < end:
                 yield from self._pause()
-            places = [place for place in self._store.unsaved() if place not in failed]
+            places = [place for place in self._store.unsaved.places() if place not in failed]
             if not places:
                 break
             if not (yield from self._checkpoint(places[0])):
@@ -159,8 +159,8 @@ class Checkpoints:
         self._hold = hold
         try:
             # First what can be saved one by one, so that the moment has little left to write.
-            for place in self._store.unsaved():
-                if place in self._store.unsaved():
+            for place in self._store.unsaved.places():
+                if place in self._store.unsaved.places():
                     yield from self._checkpoint(place)
             if not hold.over:
                 lost = yield from self._save_together()
@@ -183,7 +183,7 @@ class Checkpoints:
         def begin() -> None:
             nonlocal lost
             lost = 0
-            for place in self._store.unsaved():
+            for place in self._store.unsaved.places():
                 phext = self._store.phext_at(place)
                 if phext is None:
                     lost += 1  # of before, and could not be opened
@@ -227,7 +227,7 @@ class Checkpoints:
         if unsaved <= limit and size <= 3 * limit:
             return False
         # A large phext is not written again and again for a small part of it.
-        limit = max(limit, min(self._store.unsaved_size() // 2, 4 * limit))
+        limit = max(limit, min(self._store.unsaved.size() // 2, 4 * limit))
         return unsaved > limit or size > 3 * limit
 
     def _schedule(self, *, now: bool = False) -> None:
@@ -263,7 +263,7 @@ class Checkpoints:
 
     def _times(self) -> list[tuple[float, bytes]]:
         times = []
-        for place in self._store.unsaved():
+        for place in self._store.unsaved.places():
             phext = self._store.phext_at(place)
             if place in self._wanted or phext is None:
                 due = 0.0

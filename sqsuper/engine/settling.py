@@ -25,6 +25,6 @@ def settle(directory: DataDirectory, log: Callable[[str], None]) -> bool:
         storage = Storage(loop, directory, clock=time.monotonic, log=log, report=report)
         storage.stop(loop.stop)
         loop.run()
-        return not storage.store.unsaved()
+        return not storage.store.unsaved.places()
     finally:
         loop.close()

@@ -83,7 +83,7 @@ class Storage:
             loop,
             self._journal,
             self._commit_worker,
-            unsaved_texts=self.store.unsaved_texts,
+            unsaved_texts=self.store.unsaved.texts,
             housekeeping=self._housekeeping,
             log=log,
         )

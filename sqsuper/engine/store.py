@@ -12,6 +12,7 @@ from sqsuper.engine.quota import Quota
 from sqsuper.engine.totals import Totalling
 from sqsuper.engine.transaction import Transaction
 from sqsuper.engine.turns import Gate
+from sqsuper.engine.unsaved import Unsaved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sqsuper.engine.document import Snapshot
     from sqsuper.engine.files import File, OpenFile, ReadFile
     from sqsuper.engine.journal.identity import Identity
-    from sqsuper.engine.journal.reading import Texts
     from sqsuper.engine.journal.recovery import Recovered
     from sqsuper.engine.journal.writer import Journal
     from sqsuper.engine.totals import Totals
@@ -74,7 +74,7 @@ class Store:
         self._progress = Gate()
         self._versions = Gate()
         self._totalling = Totalling(self, directory, worker)
-        self._overlays: dict[bytes, Texts] = recovered.unsaved()
+        self.unsaved = Unsaved(self.residents, journal, recovered.unsaved())
         self._quota = Quota(quota, self._measure, clock)
         self.stuck = False
         """Whether the last checkpoint failed: then nobody waits for the next one."""
@@ -224,7 +224,7 @@ class Store:
     def names(self) -> list[str]:
         """Return all phexts' names, sorted. Raises DirectoryError."""
         places = {phext.place for phext in self.residents.all() if phext.exists}
-        places.update(self._overlays)
+        places.update(self.unsaved.waiting)
         found = set(self._directory.names(places))
         for place in places:
             name = phext_names.of_file(place.decode("utf-8", "replace"))
@@ -235,10 +235,6 @@ class Store:
     def totals(self) -> Job[Totals]:
         """Add up all phexts that can be read. Raises DirectoryError."""
         return self._totalling.run()
-
-    def is_waiting(self, place: bytes) -> bool:
-        """Whether texts of before wait in the journal for a phext that was not opened since."""
-        return place in self._overlays
 
     # Writing
 
@@ -259,32 +255,6 @@ class Store:
         transaction = Transaction(self)
         transaction.change(phext, changes)
         return transaction.commit()
-
-    def unsaved_texts(self) -> dict[bytes, dict[int, bytes]]:
-        """Return what a fresh journal must carry, by place and key."""
-        texts = {}
-        for place in self._journal.unsaved_places():
-            phext = self.residents.at(place)
-            if phext is not None:
-                get = phext.document.get
-                texts[place] = {key: get(key) for key in self._journal.unsaved(place)}
-            else:
-                overlay = self._overlays[place].texts
-                texts[place] = {key: overlay[key] for key in self._journal.unsaved(place)}
-        return texts
-
-    def unsaved(self) -> list[bytes]:
-        """Return the places of all phexts with changes that no checkpoint has begun to save."""
-        places = []
-        for phext in self.residents.all():
-            if phext.since is not None:
-                places.append(phext.place)
-        places += self._overlays
-        return places
-
-    def unsaved_size(self) -> int:
-        """Return how many bytes a checkpoint of everything would write."""
-        return sum(phext.size for phext in self.residents.all() if phext.since is not None)
 
     def phext_at(self, place: bytes) -> Phext | None:
         """Return the loaded phext at a place."""
@@ -375,7 +345,7 @@ class Store:
     ) -> Phext:
         phext = Phext(name, place, document, None if file is None else file.signature, identity)
         document.released = self._versions.open
-        overlay = self._overlays.get(place)
+        overlay = self.unsaved.waiting.get(place)
         if overlay is None:
             return phext
         if identity in overlay.known:
@@ -388,7 +358,7 @@ class Store:
             self._save_conflict(name, place, overlay.texts)
             self._announce(phext, identity)
             phext.announced = True
-        del self._overlays[place]
+        del self.unsaved.waiting[place]
         return phext
 
     def _save_conflict(self, name: str, place: bytes, texts: Mapping[int, bytes]) -> None:
@@ -416,11 +386,9 @@ class Store:
         self._progress.open()
 
     def _measure(self) -> int:
-        usage = self._directory.usage()
+        usage = self._directory.usage() + self.unsaved.waiting_size()
         for phext in self.residents.all():
             usage += phext.size - phext.file_size
-        for overlay in self._overlays.values():
-            usage += sum(map(len, overlay.texts.values()))
         return usage
 
 

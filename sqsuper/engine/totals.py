@@ -52,7 +52,7 @@ class Totalling:
                     continue
                 seen.add(place)
                 phext = self._store.phext_at(place)
-                if phext is None and self._store.is_waiting(place):
+                if phext is None and place in self._store.unsaved.waiting:
                     try:
                         phext = self._store.open_place(place)
                     except Unloaded as missing:

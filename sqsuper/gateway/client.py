@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container
-from enum import Enum, auto
 
 from twisted.logger import Logger
 
-from sqsuper.gateway.accesslog import CLIENT_GONE
 from sqsuper.gateway.admission import OwnAnswer, admit, failed
+from sqsuper.gateway.client_stream import LINGERING, LOST, OPEN, ClientStream
 from sqsuper.gateway.exchange import Exchange
 from sqsuper.gateway.exchange_states import State
 from sqsuper.gateway.failure import Failure
 from sqsuper.gateway.front import Front
 from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.memo import AdmittedHead
-from sqsuper.gateway.noting import note_own, note_relayed
+from sqsuper.gateway.noting import note_end, note_own, note_relayed
 from sqsuper.gateway.plain import PlainExchange, begin_plain
 from sqsuper.gateway.rewrite import REQUEST_ID
 from sqsuper.gateway.spool import Spool
-from sqsuper.gateway.statistics import code_of, count, count_latency
 from sqsuper.gateway.wire import Wire
 from sqsuper.http1 import answers, credentials
 from sqsuper.http1.credentials import Grant
@@ -35,100 +33,69 @@ MAX_REQUEST_ID = 128
 log = Logger()
 
 
-class Phase(Enum):
-    OPEN = auto()
-    LINGERING = auto()  # our direction is ended; what comes is read and thrown away
-    CLOSING = auto()
-    LOST = auto()
-
-
-# An enum's members are slow to find through their class.
-_OPEN, _LINGERING, _CLOSING, _LOST = Phase
-
-
-class ClientConnection:
-    """See the module's text. A `WireUser`; what an exchange needs of it is `exchange.Client`."""
+class ClientConnection(ClientStream):
+    """See the module's text. A `WireUser`, and an `exchange_client.Client`."""
 
     __slots__ = (
-        "_congested",
-        "_ended",
         "_exchange",
         "_front",
         "_grant",
         "_leaving",
-        "_linger_left",
-        "_linger_until",
-        "_paused",
-        "_phase",
         "_read",
         "_reader",
-        "_sent",
         "_served",
         "_since",
-        "_taken",
-        "_taken_at",
         "_working",
         "door",
         "peer",
-        "timing",
-        "wire",
     )
 
     def __init__(self, front: Front, wire: Wire, peer: str, door: object = None) -> None:
         """`door`: what it came in by, for who asks."""
         self.door = door
         self.peer = peer
-        self.wire = wire
-        self.timing = front.timing
+        super().__init__(wire, front.timing, front.seconds)
         self._front = front
         self._reader = RequestReader(
             front.timing.max_head_bytes, front.timing.max_body_bytes, front.known_requests.heads
         )
         self._exchange: Exchange | PlainExchange | None = None
         self._grant: Grant | None = None
-        self._phase = _OPEN
         self._read = 0
         self._served = False
-        self._since = front.seconds()
-        self._congested = False
-        self._sent = 0
-        self._taken = 0
-        self._taken_at = self._since
-        self._linger_until: float | None = None
-        self._linger_left = answers.LINGER_BYTES
-        self._paused = False
-        self._ended = False
+        self._since = self._taken_at
         self._working = False
         self._leaving = False
 
     # WireUser
 
-    def received(self, data: bytes) -> None:
-        if self._phase is _LINGERING:
-            self._linger_left -= len(data)
-            if self._linger_left < 0:
-                self.close()
-        if self._phase is not _OPEN:
-            return
-        if self._exchange is None and not self._reader.started:
-            self._since = now = self._front.seconds()
+    def received(self, data: bytes) -> bool | None:
+        if self._phase is not OPEN:
+            if self._phase is LINGERING:
+                self._throw_away(len(data))
+            return None
+        reader = self._reader
+        if self._exchange is None and not reader.started:
+            front = self._front
+            self._since = now = front.seconds()
             if not self._congested:
-                plain = begin_plain(self, self._front, data, now)
+                plain = begin_plain(self, front, data, now)
                 if plain is not None:
                     self._exchange = plain
-                    return
-        self._reader.buffer += data
+                    return True
+        reader.buffer += data
         self._read += len(data)
         exchange = self._under_way()
         if exchange is not None:
             exchange.body_received(len(data))
         self._proceed()
+        return None
 
     def drained(self) -> None:
         self._congested = False
         exchange = self._under_way()
-        if self._phase is _LINGERING:
-            self._linger_until = self._front.seconds() + answers.LINGER_SECONDS
+        if self._phase is LINGERING:
+            self._left()
         elif exchange is not None:
             exchange.client_drained()
         else:
@@ -139,7 +106,7 @@ class ClientConnection:
     def ended(self) -> None:
         self._ended = True
         exchange = self._under_way()
-        if self._phase is _LINGERING:
+        if self._phase is LINGERING:
             self.close()
         elif exchange is not None:
             exchange.client_ended()
@@ -147,7 +114,7 @@ class ClientConnection:
             self._proceed()
 
     def lost(self) -> None:
-        self._phase = _LOST
+        self._phase = LOST
         exchange = self._under_way()
         self._exchange = None
         try:
@@ -162,37 +129,6 @@ class ClientConnection:
     @property
     def buffer(self) -> bytearray:
         return self._reader.buffer
-
-    def send(self, data: bytes) -> bool:
-        if self._phase is not _OPEN:
-            return True
-        if self._sent == self._taken:
-            self._taken_at = self._front.seconds()
-        self._sent += len(data)
-        more = self.wire.send(data)
-        self._congested = not more
-        return more
-
-    def pause(self) -> None:
-        if not self._paused and self._phase is _OPEN:
-            self._paused = True
-            self.wire.pause()
-
-    def resume(self) -> None:
-        if self._paused and self._phase in (_OPEN, _LINGERING):
-            self._paused = False
-            self.wire.resume()
-
-    def abort(self) -> None:
-        if self._phase is not _LOST:
-            self._phase = _CLOSING
-            self.wire.abort()
-
-    def close(self) -> None:
-        """Close once all that was sent has left."""
-        if self._phase in (_OPEN, _LINGERING):
-            self._phase = _CLOSING
-            self.wire.close()
 
     def fail(self, exchange: Exchange, failure: Failure) -> None:
         self._exchange = None
@@ -217,10 +153,19 @@ class ClientConnection:
         self._after_answer(keep and not self.closing())
         self._proceed()
 
-    def answered(self, plain: PlainExchange) -> float:
+    def answer(self, plain: PlainExchange, whole: bytes, keep: bool) -> float:
         # Nothing has come since the request: `received` would have made it a general one.
         self._exchange = None
         front = self._front
+        if self._phase is OPEN:
+            if self._sent == self._taken:
+                self._taken_at = front.seconds()
+            self._sent += len(whole)
+            if keep:
+                self._congested = not self.wire.send(whole)
+            else:
+                self._phase = LINGERING
+                self.wire.send_last(whole)
         now = front.seconds()
         if front.access is not None:
             note_relayed(front.access, self.peer, plain, since=self._since, now=now, cut=False)
@@ -255,24 +200,18 @@ class ClientConnection:
 
     def sweep(self, now: float) -> None:
         """Look at the deadlines."""
-        if self._sent != self._taken and self._takes_nothing(now):
-            self.abort()
-        elif self._phase is _LINGERING:
-            if self._linger_until is not None and now > self._linger_until:
-                self.close()
-        elif self._phase is not _OPEN:
+        if self._is_over(now):
             return
+        exchange = self._under_way()
+        if exchange is not None:
+            exchange.sweep(now)
         else:
-            exchange = self._under_way()
-            if exchange is not None:
-                exchange.sweep(now)
-            else:
-                self._sweep_between(now)
+            self._sweep_between(now)
 
     def close_if_idle(self, before: float = math.inf) -> None:
         """Close unless a request is being read or served, or it was opened or used since."""
         idle = self._exchange is None and not self._reader.started
-        if idle and self._phase is _OPEN and self._since <= before:
+        if idle and self._phase is OPEN and self._since <= before:
             self.close()
 
     def overstayed(self) -> None:
@@ -284,14 +223,7 @@ class ClientConnection:
             reason = "the gateway is stopping"
             error = FramingError(503, "draining", reason, [b"Retry-After: 1\r\n"])
             self._refuse(error, self._reader.method(), self._reader.target())
-        elif self._phase is _OPEN and not self._congested:
-            self.close()
-
-    def give_up(self) -> None:
-        """Wait for the client no longer; a reset tells it of what it will not get any more."""
-        if self.wire.pending:
-            self.abort()
-        else:
+        elif self._phase is OPEN and not self._congested:
             self.close()
 
     def leave(self) -> None:
@@ -329,15 +261,6 @@ class ClientConnection:
         exchange = self._exchange
         return exchange.general() if type(exchange) is PlainExchange else exchange  # type: ignore[return-value]
 
-    def _takes_nothing(self, now: float) -> bool:
-        """Whether bytes have waited, and none was taken, for `send_timeout`."""
-        taken = self._sent - self.wire.untaken()
-        if taken == self._taken:
-            return now - self._taken_at > self.timing.send_timeout
-        self._taken = taken
-        self._taken_at = now
-        return False
-
     def _sweep_between(self, now: float) -> None:
         timing = self.timing
         waited = now - self._since
@@ -366,7 +289,7 @@ class ClientConnection:
                 pass
         finally:
             self._working = False
-        if self._phase is not _OPEN:
+        if self._phase is not OPEN:
             return
         if self._exchange is not None or self._congested:
             if self.buffer and len(self.buffer) > self._unread_at_most():
@@ -385,7 +308,7 @@ class ClientConnection:
         return PIPELINE_BYTES
 
     def _may_read(self) -> bool:
-        return self._phase is _OPEN and self._exchange is None and not self._congested
+        return self._phase is OPEN and self._exchange is None and not self._congested
 
     def _one_request(self) -> bool:
         """Take one request off the buffer; False when no whole head is there."""
@@ -439,14 +362,24 @@ class ClientConnection:
         keep = head.keep_alive and not body_unread and not self.closing()
         data = answer.render(keep)
         self.send(data)
-        self._note_own(data, head, exchange, tenant=answer.tenant)
+        received, since, tenant = self._size(), self._since, answer.tenant
+        note_own(
+            self._front,
+            self.peer,
+            data,
+            head,
+            exchange,
+            since=since,
+            received=received,
+            tenant=tenant,
+        )
         self._after_answer(keep)
 
     def _after_answer(self, keep: bool) -> None:
         self._since = self._front.seconds()
         self._served = True
         if not keep:
-            self._finish()
+            self._end_requests()
 
     def _refuse(
         self,
@@ -465,69 +398,32 @@ class ClientConnection:
             fields=error.fields,
         )
         self.send(data)
-        self._note_own(data, head, exchange, method=method, target=on)
-        self._finish()
+        note_own(
+            self._front,
+            self.peer,
+            data,
+            head,
+            exchange,
+            since=self._since,
+            received=self._size(),
+            method=method,
+            target=on,
+        )
+        self._end_requests()
 
-    def _finish(self) -> None:
-        """Half-close, then read on for a while, or a reset could overtake the answer."""
-        if self._phase is not _OPEN:
-            return
-        if self._ended:
-            self.close()
-            return
-        # The time to read on begins when all was sent (`drained`).
-        self._phase = _LINGERING
-        self._linger_left -= len(self.buffer)
+    def _end_requests(self) -> None:
+        unread = len(self.buffer)
         self.buffer.clear()
-        self.wire.finish()
-        self.resume()
+        self._finish(unread)
 
     # The access log, and statistics
 
     def _note(self, exchange: Exchange, cut: bool = False) -> None:
-        """Log and count an instance's answer, or what became of the request without one."""
-        access, now, since = self._front.access, self._front.seconds(), self._since
-        if access is not None:
-            note_relayed(access, self.peer, exchange, since=since, now=now, cut=cut)
-        status = exchange.status or CLIENT_GONE
-        counts, method = exchange.counts, exchange.head.method
-        count(counts, method, status, received=self._size(), sent=exchange.sent, now=now)
-        if not cut:
-            count_latency(counts, now - since)
+        received, since = self._size(), self._since
+        note_end(self._front, self.peer, exchange, since=since, received=received, cut=cut)
 
     def _size(self) -> int:
         """Return how much was read of the request that is over; what is left is the next one's."""
         left = len(self.buffer)
         taken, self._read = self._read - left, left
         return taken
-
-    def _note_own(
-        self,
-        answer: bytes,
-        head: RequestHead | None,
-        exchange: Exchange | None,
-        *,
-        tenant: str = "",
-        method: bytes = b"",
-        target: bytes = b"",
-    ) -> None:
-        """Log and count an answer of our own.
-
-        `method` and `target` say what there is of a head that is not whole, or not right.
-        """
-        front = self._front
-        access, now, since = front.access, front.seconds(), self._since
-        counts = front.counts.of(tenant) if exchange is None else exchange.counts
-        status, code = int(answer[9:12]), code_of(answer)
-        if code is not None and status not in (502, 504):
-            front.counts.reject(code)
-        known = None if head is None else head.method
-        count(counts, known, status, received=self._size(), sent=len(answer), now=now)
-        if exchange is not None:
-            count_latency(counts, now - since)
-        if access is None:
-            return
-        if head is None:
-            access.refused(self.peer, method, target, answer, seconds=now - since)
-        else:
-            note_own(access, self.peer, head, answer, exchange, since=since, now=now, tenant=tenant)

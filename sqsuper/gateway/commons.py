@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from sqsuper.config.model import Gateway, Rate, Tenant
+from sqsuper.gateway.asking import Slots
 from sqsuper.gateway.board import Board, SharedBucket, SharedConnections, SharedSpoolRoom
 from sqsuper.gateway.leases import Lease, Report
 from sqsuper.gateway.limits import Connections
 from sqsuper.gateway.rate import Bucket, TokenBucket
 from sqsuper.gateway.spool import SpoolRoom
-from sqsuper.gateway.upstream import Slots
 
 WRONG_INTERVAL = 0.01
 

@@ -19,7 +19,7 @@ from sqsuper.gateway.wire import Wire, WireUser
 log = Logger()
 
 # What makes the user of a new connection, which came in by that door.
-Admit = Callable[[Wire, "IAddress | None", "Door"], WireUser]
+Admit = Callable[[Wire, str, "Door"], WireUser]
 
 
 @attrs.define(eq=False)
@@ -97,9 +97,7 @@ class Doors:
         return _Bound(endpoint, door, listening)
 
     async def _listen(self, endpoint: str, door: Door) -> Listening:
-        return await self._wires.listen(
-            endpoint, lambda wire, address: self._admit(wire, address, door)
-        )
+        return await self._wires.listen(endpoint, lambda wire, peer: self._admit(wire, peer, door))
 
     def _door(self, endpoint: str) -> Door:
         apart = _apart(endpoint)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sqsuper.gateway.upstream import UpstreamConnection
+    from sqsuper.gateway.upstream_connection import UpstreamConnection
 
 # From the end of the connection to the end of its thread, on a loaded machine. It is for so many
 # slots: of fewer, fewer threads end at a time, and the instance would have nothing to do.

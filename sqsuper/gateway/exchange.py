@@ -15,19 +15,19 @@ States and what may follow them stand in `exchange_states`. Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from sqsuper.gateway import rewrite
 from sqsuper.gateway.answer import AnswerStream
 from sqsuper.gateway.body import RequestBody
+from sqsuper.gateway.exchange_client import Client
 from sqsuper.gateway.exchange_states import NEXT, State
 from sqsuper.gateway.failure import Failure
-from sqsuper.gateway.limits import Limits
 from sqsuper.gateway.memo import AdmittedHead
 from sqsuper.gateway.retries import Retries
-from sqsuper.gateway.spool import Spool, SpoolError
+from sqsuper.gateway.spool import SpoolError
 from sqsuper.gateway.statistics import UPSTREAM_ERRORS, Row
-from sqsuper.gateway.upstream import Pool, UpstreamConnection
+from sqsuper.gateway.upstream import Pool
+from sqsuper.gateway.upstream_connection import UpstreamConnection
 from sqsuper.http1 import answers
 from sqsuper.http1.errors import FramingError
 from sqsuper.http1.head import RequestHead
@@ -35,36 +35,6 @@ from sqsuper.instances import Unavailable, Upstream
 
 # An enum's members are slow to find through their class.
 _QUEUED, _SPOOLING, _CONNECTING, _SENDING, _AWAITING, _RELAYING, _DONE = State
-
-
-class Client(Protocol):
-    """What an exchange needs of the connection that it serves."""
-
-    @property
-    def buffer(self) -> bytearray:
-        """What was read and belongs to the body, or to what follows it."""
-
-    @property
-    def timing(self) -> Limits: ...
-    def send(self, data: bytes) -> bool: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def abort(self) -> None: ...
-    def fail(self, exchange: Exchange, failure: Failure) -> None:
-        """Answer with an error; the exchange is over and nothing was answered yet."""
-
-    def refuse(self, exchange: Exchange, error: FramingError) -> None:
-        """Refuse what is left of the request; the exchange is over."""
-
-    def finished(self, keep: bool) -> None:
-        """Go on after a whole answer; `keep`: with the next request."""
-
-    def later(self, delay: float, call: Callable[[], None]) -> Callable[[], None]: ...
-    def seconds(self) -> float: ...
-    def closing(self) -> bool:
-        """Whether this request is the connection's last."""
-
-    def new_spool(self) -> Spool: ...
 
 
 class Exchange:

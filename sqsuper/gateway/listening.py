@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet import tcp
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
@@ -28,7 +27,8 @@ BACKLOG = 1024
 LOG_INTERVAL = 60.0
 NO_TLS = "TLS needs a loop of our own, over epoll, which is not used here; use tcp:"
 
-UserFor = Callable[[Wire, "IAddress | None"], WireUser]
+# Given a new connection and its peer's address, which is empty on a Unix socket.
+UserFor = Callable[[Wire, str], WireUser]
 
 log = Logger()
 
@@ -156,7 +156,10 @@ class _NestedListening:
         # A descriptor of its own: either side closes what it opened.
         sock = port.socket.dup()
         # Python makes an enum's member each time it is asked.
-        self._family = int(sock.family)
+        self._addressed = sock.family != socket.AF_UNIX
+        if self._addressed:
+            # With epoll it is Linux, where what is accepted inherits this.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if port.backlog == TWISTED_BACKLOG:
             sock.listen(BACKLOG)
         batch = min(BATCH, port.numberAccepts)
@@ -172,9 +175,7 @@ class _NestedListening:
 
     def _accepted(self, sock: socket.socket) -> None:
         try:
-            peer = _peer_of(sock, self._family)
-            if peer is not None:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = sock.getpeername()[0] if self._addressed else ""
         except OSError:
             # It is gone again.
             sock.close()
@@ -189,12 +190,3 @@ class _NestedListening:
     def _exhausted(self, error: OSError) -> None:
         self._log_exhausted(error)
         self._nest.starved(self._listener.room)
-
-
-def _peer_of(sock: socket.socket, family: int) -> IAddress | None:
-    if family == socket.AF_UNIX:
-        return None
-    host, port, *more = sock.getpeername()
-    if family == socket.AF_INET6:
-        return IPv6Address("TCP", host, port, *more)
-    return IPv4Address("TCP", host, port)

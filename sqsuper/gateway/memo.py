@@ -22,13 +22,15 @@ class AdmittedHead(RequestHead):
     """A request's head whose field lines admitted one before.
 
     `grant`: whom the token admits, as long as it is valid. `lines`: the field lines as an
-    instance gets them, less its key and what depends on the method.
+    instance gets them, less its key and what depends on the method. `paths`: some that the
+    grant was found to open, and that are the instance's to answer (of a remembered head alone).
     """
 
-    __slots__ = ("grant", "lines")
+    __slots__ = ("grant", "lines", "paths")
 
     grant: Grant
     lines: bytes
+    paths: set[bytes]
 
     def again(self, method: bytes, target: bytes) -> AdmittedHead:
         """See `RequestHead.again`."""
@@ -71,6 +73,7 @@ class KnownRequests:
         admitted.connection_names = head.connection_names
         admitted.grant = grant
         admitted.lines = upstream_lines(head)
+        admitted.paths = set()
         if len(self.heads) >= self._max_entries:
             del self.heads[next(iter(self.heads))]
         self.heads[block] = admitted
@@ -83,17 +86,18 @@ class KnownRequests:
 class KnownAnswer:
     """An answer's checked head, and `rewrite.client_lines` of it.
 
-    `length`: of the body; `kept`: whether the instance's connection is, after it.
+    `status`; `length`: of the body; `kept`: whether the instance's connection is, after it.
     `counted_at`: where such answers are counted (see `statistics`).
     """
 
-    __slots__ = ("counted_at", "head", "kept", "length", "lines")
+    __slots__ = ("counted_at", "head", "kept", "length", "lines", "status")
 
     def __init__(self, head: ResponseHead, lines: bytes) -> None:
         self.head = head
         self.lines = lines
         self.length = head.content_length
         self.kept = head.keep_alive
+        self.status = head.status
         self.counted_at = head.status // 100 - 1
 
 

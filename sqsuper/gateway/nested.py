@@ -26,6 +26,7 @@ READ_MORE_BYTES = 262_144 - HIGH_WATER
 # Reads of what was said before a connection broke: at most 1 MiB.
 _READS_AFTER_BREAK = 16
 _RESET = struct.pack("ii", 1, 0)
+_MORE = int(getattr(socket, "MSG_MORE", 0))
 # `sendfile` is not for every file system.
 _NOT_THERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
@@ -171,6 +172,27 @@ class NestedWire:
             if self._out is None:
                 self._shut()
 
+    def send_last(self, data: bytes) -> None:
+        if self._out is not None or self._closing or self._finishing or self._broken:
+            self.send(data)
+            self.finish()
+            return
+        self._finishing = True
+        try:
+            # The end goes with it, in one packet.
+            sent = self._socket.send(data, _MORE)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._break(len(data))
+            return
+        if sent == len(data):
+            self._shut()
+        else:
+            self._out = deque((memoryview(data)[sent:],))
+            self.pending = len(data) - sent
+            self._arm(reading=self._reading, writing=True)
+
     def close(self) -> None:
         if not self._closing:
             self._closing = True
@@ -201,7 +223,12 @@ class NestedWire:
     def alive(self) -> bool:
         if self._broken or self._closing or self._read_ended:
             return False
-        return self._is_quiet()
+        look = self._look
+        if look is None:
+            # Asked for before every request to an instance: less than half of a peek by `recv`.
+            look = self._look = select.poll()
+            look.register(self._fd, select.POLLIN)
+        return not look.poll(0)
 
     # For the loop
 
@@ -276,15 +303,6 @@ class NestedWire:
             self._unregister()
 
     # Own affairs
-
-    def _is_quiet(self) -> bool:
-        """Whether nothing is there to be read, not even an end."""
-        look = self._look
-        if look is None:
-            # Asked for before every request to an instance: less than half of a peek by `recv`.
-            look = self._look = select.poll()
-            look.register(self._fd, select.POLLIN)
-        return not look.poll(0)
 
     def _was_reset(self) -> bool:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0

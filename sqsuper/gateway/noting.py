@@ -1,11 +1,16 @@
-"""What the access log is told of a request, and of an answer of the gateway's own."""
+"""What the access log is told, and what is counted, of a request that is over."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqsuper.gateway.accesslog import CLIENT_GONE, AccessLog
+from sqsuper.gateway.front import Front
+from sqsuper.gateway.statistics import code_of, count, count_latency
 from sqsuper.http1.head import RequestHead
+
+if TYPE_CHECKING:
+    from sqsuper.gateway.exchange import Exchange
 
 
 class Relayed(Protocol):
@@ -53,25 +58,63 @@ def note_relayed(
     )
 
 
+def note_end(
+    front: Front, peer: str, exchange: Exchange, *, since: float, received: int, cut: bool
+) -> None:
+    """Log and count an instance's answer, or what became of the request without one.
+
+    `received`: how many bytes the request had; the rest as in `note_relayed`.
+    """
+    access, now = front.access, front.seconds()
+    if access is not None:
+        note_relayed(access, peer, exchange, since=since, now=now, cut=cut)
+    status = exchange.status or CLIENT_GONE
+    counts, method = exchange.counts, exchange.head.method
+    count(counts, method, status, received=received, sent=exchange.sent, now=now)
+    if not cut:
+        count_latency(counts, now - since)
+
+
 def note_own(
-    access: AccessLog,
+    front: Front,
     peer: str,
-    head: RequestHead,
     answer: bytes,
-    relayed: Relayed | None,
+    head: RequestHead | None,
+    exchange: Exchange | None,
     *,
     since: float,
-    now: float,
-    tenant: str,
+    received: int,
+    tenant: str = "",
+    method: bytes = b"",
+    target: bytes = b"",
 ) -> None:
-    """Note an answer of our own to a request with a whole head; `relayed`: what it was to be."""
-    began = None if relayed is None else relayed.sent_at
+    """Log and count an answer of our own; `exchange`: what the request was to be.
+
+    `method` and `target` say what there is of a head that is not whole, or not right; `tenant`,
+    whose token it had, where there is no exchange.
+    """
+    access, now = front.access, front.seconds()
+    counts = front.counts.of(tenant) if exchange is None else exchange.counts
+    status, code = int(answer[9:12]), code_of(answer)
+    if code is not None and status not in (502, 504):
+        front.counts.reject(code)
+    known = None if head is None else head.method
+    count(counts, known, status, received=received, sent=len(answer), now=now)
+    if exchange is not None:
+        count_latency(counts, now - since)
+    if access is None:
+        return
+    seconds = now - since
+    if head is None:
+        access.refused(peer, method, target, answer, seconds=seconds)
+        return
+    began = None if exchange is None else exchange.sent_at
     access.answered(
         peer,
         head,
         answer,
-        seconds=now - since,
+        seconds=seconds,
         upstream=None if began is None else now - began,
-        tenant=tenant if relayed is None else relayed.tenant,
-        request_id=b"" if relayed is None else relayed.request_id,
+        tenant=tenant if exchange is None else exchange.tenant,
+        request_id=b"" if exchange is None else exchange.request_id,
     )

@@ -13,8 +13,9 @@ import re
 from bisect import bisect_left
 from typing import Protocol
 
-from sqsuper.gateway.admission import barred
-from sqsuper.gateway.exchange import Client, Exchange
+from sqsuper.gateway.admission import MAX_KEPT_PATH, barred
+from sqsuper.gateway.exchange import Exchange
+from sqsuper.gateway.exchange_client import Client
 from sqsuper.gateway.exchange_states import State
 from sqsuper.gateway.front import Front
 from sqsuper.gateway.memo import AdmittedHead
@@ -28,8 +29,9 @@ from sqsuper.gateway.statistics import (
     METHOD,
     SECONDS,
 )
-from sqsuper.gateway.upstream import Pool, UpstreamConnection
-from sqsuper.http1 import grammar
+from sqsuper.gateway.upstream import Pool
+from sqsuper.gateway.upstream_connection import UpstreamConnection
+from sqsuper.http1 import answers, grammar
 from sqsuper.http1.credentials import Grant
 from sqsuper.http1.head import RequestHead
 from sqsuper.http1.target import HEALTH
@@ -38,14 +40,17 @@ from sqsuper.http1.target import HEALTH
 # right. HEAD is left out, whose answer has another framing, as is what we answer ourselves.
 _line = re.compile(rb"(GET|POST|DELETE) (/" + grammar.TARGET_CHAR + rb"*) HTTP/1\.1\r\n")
 
+# Remembered of each head, with the path of `MAX_KEPT_PATH` bytes at most.
+MAX_PATHS = 16
+
 
 class PlainClient(Client, Protocol):
     """What a plain request needs of the connection that it came on."""
 
-    def answered(self, plain: PlainExchange) -> float:
-        """Go on after the whole answer, which was sent, with the next request.
+    def answer(self, plain: PlainExchange, whole: bytes, keep: bool) -> float:
+        """Send the whole answer to `plain`, the request under way, and return when that was.
 
-        Return when that was.
+        `keep`: then go on with the next request; else end.
         """
 
     def goes_on(self, exchange: Exchange, grant: Grant) -> None:
@@ -72,30 +77,40 @@ def begin_plain(  # noqa: PLR0911 - one line a rule
     method, target = line.groups()
     if not (grant.is_lasting or grant.valid_at(front.now())):
         return None
-    if target.startswith(HEALTH) or barred(grant, target) is not None:
+    if target.partition(b"?")[0] not in known.paths and not _opens(known, target):
         return None
     if method == b"POST" and known.content_length is None:
         return None
-    if grant.tenant in front.rates or grant.tenant in front.full:
+    tenant = grant.tenant
+    if tenant in front.rates or tenant in front.full:
         return None
-    pool = front.pool(grant.tenant)
+    pool = front.pool(tenant)
     upstream = pool.at_once()
     if upstream is None:
         return None
     request_id = front.new_request_id()
     key = upstream.key.encode("ascii")
-    request = plain_upstream_head(line[0], known.lines, request_id=request_id, key=key)
+    request = plain_upstream_head(line[0], known.lines, request_id, key)
     if known.content_length:
         request += data[end + 4 :]
-    connection = pool.send_at_once(upstream, request)
+    plain = PlainExchange(client, pool, known, method, target, request_id, now)
+    connection = pool.send_at_once(upstream, request, plain)
     if connection is None:
         return None
+    plain._connection = connection
     grant.used = now
-    plain = PlainExchange(client, pool, connection, known, method, target, request_id, now)
-    pool.hold(plain)
     pool.counts[BYTES_IN] += len(data)
-    connection.user = plain
     return plain
+
+
+def _opens(known: AdmittedHead, target: bytes) -> bool:
+    """Whether the instance is to answer `target`, as far as the grant goes; remember it then."""
+    if target.startswith(HEALTH) or barred(known.grant, target) is not None:
+        return False
+    path = target.partition(b"?")[0]
+    if len(path) <= MAX_KEPT_PATH and len(known.paths) < MAX_PATHS:
+        known.paths.add(path)
+    return True
 
 
 class PlainExchange:
@@ -105,6 +120,8 @@ class PlainExchange:
     """
 
     state = State.AWAITING
+
+    _connection: UpstreamConnection  # once it was sent
 
     __slots__ = (
         "_client",
@@ -124,7 +141,6 @@ class PlainExchange:
         self,
         client: PlainClient,
         pool: Pool,
-        connection: UpstreamConnection,
         known: AdmittedHead,
         method: bytes,
         target: bytes,
@@ -133,7 +149,6 @@ class PlainExchange:
     ) -> None:
         self._client = client
         self._pool = pool
-        self._connection = connection
         self._known = known
         self._method = method
         self._target = target
@@ -162,24 +177,20 @@ class PlainExchange:
         end = data.find(b"\r\n\r\n") + 4
         answer = self._pool.known_answers.find(data[:end])
         connection = self._connection
-        client = self._client
-        if (
-            answer is None
-            or len(data) - end != answer.length
-            or connection.wire.pending
-            or not self._known.keep_alive
-            or client.closing()
-        ):
+        if answer is None or len(data) - end != answer.length or connection.wire.pending:
             self.general().answer_received(data)
             return
+        client = self._client
         head = plain_client_head(answer.lines, self.request_id)
+        keep = self._known.keep_alive and not client.closing()
+        if not keep:
+            head += answers.CLOSE
         # The empty line that ends the head, and the body.
         out = head + data[end - 2 :]
-        self.status = answer.head.status
+        self.status = answer.status
         self.head_size = len(head) + 2
         self.sent = len(out)
-        client.send(out)
-        now = client.answered(self)
+        now = client.answer(self, out, keep)
         pool = self._pool
         # As `statistics.count` does it, without its costs.
         counts = pool.counts
@@ -191,8 +202,7 @@ class PlainExchange:
         counts[BUCKETS + bisect_left(BOUNDS, seconds)] += 1
         counts[SECONDS] += seconds
         counts[ACTIVE] = now
-        pool.take_back(connection, answer.kept, self, now)
-        pool.leave(self)
+        pool.done(self, connection, answer.kept, now)
 
     def upstream_drained(self) -> None:
         self.general().upstream_drained()

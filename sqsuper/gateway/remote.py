@@ -31,19 +31,24 @@ class RemoteWait:
 
 
 class RemoteInstances:
-    """See the module's text. `say(kind, *facts)` sends; `later(seconds, call)` calls once."""
+    """See the module's text.
+
+    `say(kind, *facts)` sends; `later(seconds, call)` calls once; `seconds()` is the time.
+    """
 
     def __init__(
         self,
         say: Callable[..., None],
         later: Callable[[float, Callable[[], None]], object],
+        seconds: Callable[[], float],
     ) -> None:
         self._say = say
         self._later = later
+        self._seconds = seconds
         self._ready: dict[str, Upstream] = {}
         self._waits: dict[int, Callable[[Upstream | Unavailable], None]] = {}
         self._numbers = itertools.count(1)
-        self._used: dict[str, Upstream] = {}
+        self._used: dict[str, tuple[Upstream, float]] = {}
 
     def ready(self, tenant: str) -> Upstream | None:
         """See `Instances.ready`."""
@@ -60,11 +65,11 @@ class RemoteInstances:
         """See `Instances.refused`."""
         self._say("refused", *self._named(upstream))
 
-    def used(self, upstream: Upstream) -> None:
+    def used(self, upstream: Upstream, ago: float = 0.0) -> None:
         """See `Instances.used`. The supervisor learns of it within a quarter of a second."""
         if not self._used:
             self._later(USED_INTERVAL, self._tell_used)
-        self._used[upstream.tenant] = upstream
+        self._used[upstream.tenant] = upstream, self._seconds() - ago
 
     def forget(self, number: int) -> None:
         """Wait no longer. Harmless when it is over."""
@@ -88,8 +93,9 @@ class RemoteInstances:
 
     def _tell_used(self) -> None:
         used, self._used = self._used, {}
-        for upstream in used.values():
-            self._say("used", *self._named(upstream))
+        now = self._seconds()
+        for upstream, at in used.values():
+            self._say("used", *self._named(upstream), now - at)
 
     def _named(self, upstream: Upstream) -> list[Any]:
         # The key need not travel: tenant and epoch name an upstream.

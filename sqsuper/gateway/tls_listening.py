@@ -33,7 +33,7 @@ class _Bound(Protocol):
 
 # Binds a plain endpoint string, and makes a wire of each accepted socket.
 Bind = Callable[
-    [str, Callable[[Wire, "IAddress | None"], WireUser], WireOf],
+    [str, Callable[[Wire, str], WireUser], WireOf],
     Awaitable[_Bound],
 ]
 
@@ -77,7 +77,7 @@ class TlsPorts:
         self._ports: dict[tuple[str, int], _Port] = {}
 
     async def listen(
-        self, endpoint: str, user_for: Callable[[Wire, IAddress | None], WireUser]
+        self, endpoint: str, user_for: Callable[[Wire, str], WireUser]
     ) -> TlsListening:
         """Listen as an `ssl:` string says; one more of the same port adds its certificate.
 

@@ -102,7 +102,9 @@ class OpeningWire(NestedWire):
         else:
             self._state = OPEN
             self._handshakes.done += 1
-            self._pass_on()
+            # What came with it may be a request, and its answer takes the ticket along.
+            if not self._incoming.pending:
+                self._pass_on()
             self._arm(reading=True, writing=self._writing)
             self._opened()
 

@@ -113,6 +113,10 @@ class TransportWire(Protocol):
         self._let_go()
         self.transport.loseWriteConnection()
 
+    def send_last(self, data: bytes) -> None:
+        self.send(data)
+        self.finish()
+
     def close(self) -> None:
         self._let_go()
         self.transport.loseConnection()
@@ -145,7 +149,7 @@ class ListenFactory(Factory):
 
     noisy = False
 
-    def __init__(self, user_for: Callable[[Wire, IAddress | None], WireUser]) -> None:
+    def __init__(self, user_for: Callable[[Wire, str], WireUser]) -> None:
         self._user_for = user_for
 
     def logPrefix(self) -> str:
@@ -153,7 +157,8 @@ class ListenFactory(Factory):
         return "gateway"
 
     def buildProtocol(self, addr: IAddress | None) -> TransportWire:
-        wire = TransportWire(lambda wire: self._user_for(wire, addr))
+        peer = getattr(addr, "host", None) or ""
+        wire = TransportWire(lambda wire: self._user_for(wire, peer))
         wire.factory = self
         return wire
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Protocol
 
 from twisted.logger import Logger
 
 from sqsuper.config.model import Settings
+from sqsuper.gateway.asking import Asker, Holder, Slots
 from sqsuper.gateway.endings import AFTER_ANSWER, WITHOUT_ANSWER, Endings
 from sqsuper.gateway.memo import KnownAnswers
 from sqsuper.gateway.statistics import COLD_STARTS, ColdStarts, Row, new_row
+from sqsuper.gateway.upstream_connection import UpstreamConnection, UpstreamUser
 from sqsuper.gateway.wire import Connector, Wire
 from sqsuper.instances import Instances, Unavailable, Upstream, Wait
 
@@ -21,118 +22,6 @@ IDLE_UNIX = 60.0
 IDLE_TCP = 2.0
 
 log = Logger()
-
-
-class Asker(Protocol):
-    """An exchange that asks a pool for a slot and then for a connection."""
-
-    def granted(self, upstream: Upstream) -> None:
-        """Go on: a slot is taken, which `Pool.leave` gives back."""
-
-    def turned_away(self, reason: Unavailable) -> None:
-        """End: there is no instance, or too many wait for it. No slot is taken."""
-
-    def connected(self, connection: UpstreamConnection) -> None:
-        """Take over a connection (as its `user`)."""
-
-    def refused(self, busy: bool) -> None:
-        """Learn that no connection came about (`busy`: as `Connector.connect` says)."""
-
-    def crashed(self) -> None:
-        """End, releasing everything: one of the calls above raised."""
-
-
-# Who has a slot: recognised as an object, asked for nothing.
-Holder = object
-
-
-class Slots(Protocol):
-    """Who divides a tenant's slots among several processes, and is told of need and use.
-
-    It lets the pool have them by `Pool.resize`.
-    """
-
-    def serve(self, pool: Pool) -> None:
-        """Let `pool`, which has none yet, have the slots from now on."""
-
-    def wanted(self) -> None:
-        """Learn that a request waits, for a slot or for an instance to start."""
-
-    def released(self) -> None:
-        """Learn that a slot was given back, or that a request waits no longer."""
-
-
-class UpstreamUser(Protocol):
-    """An exchange that uses a connection."""
-
-    def answer_received(self, data: bytes) -> None: ...
-    def upstream_drained(self) -> None: ...
-    def upstream_ended(self) -> None: ...
-    def upstream_lost(self) -> None: ...
-    def crashed(self) -> None:
-        """End, releasing everything: one of the calls above raised."""
-
-
-class UpstreamConnection:
-    """One connection to an instance: used by one exchange at a time, or idle in its pool."""
-
-    __slots__ = ("idle_since", "pool", "upstream", "user", "wire")
-
-    wire: Wire
-
-    def __init__(self, pool: Pool, upstream: Upstream) -> None:
-        """`wire` must be set next."""
-        self.pool = pool
-        self.upstream = upstream
-        self.user: UpstreamUser | None = None
-        self.idle_since = 0.0
-
-    def received(self, data: bytes) -> None:
-        user = self.user
-        if user is not None:
-            try:
-                user.answer_received(data)
-            except Exception:
-                self._crashed(user)
-        else:
-            # Nothing was asked: such bytes would be taken for the next request's answer.
-            self.abort()
-
-    def drained(self) -> None:
-        user = self.user
-        if user is not None:
-            self._tell(user, user.upstream_drained)
-
-    def ended(self) -> None:
-        user = self.user
-        if user is not None:
-            self._tell(user, user.upstream_ended)
-        else:
-            self.abort()
-
-    def lost(self) -> None:
-        user, self.user = self.user, None
-        if user is not None:
-            self._tell(user, user.upstream_lost)
-        else:
-            self.pool.forget(self)
-
-    def _tell(self, user: UpstreamUser, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception:
-            self._crashed(user)
-
-    def _crashed(self, user: UpstreamUser) -> None:
-        # Raised further it would end this connection, and leave the client without a word.
-        log.failure("tenant {tenant}: a request's exchange failed", tenant=self.pool.tenant)
-        user.crashed()
-
-    def abort(self) -> None:
-        """Let go of the connection, whatever is under way on it."""
-        self.user = None
-        self.pool.forget(self)
-        self.wire.abort()
 
 
 class Pool:
@@ -180,6 +69,9 @@ class Pool:
         self.known_answers = KnownAnswers() if known_answers is None else known_answers
         self.counts = new_row() if counts is None else counts
         self._cold_starts = ColdStarts()
+        # Whom the supervisor was told of since the last sweep, and when it was used again.
+        self._told_used: Upstream | None = None
+        self._used_at: float | None = None
         if slots is not None:
             slots.serve(self)
 
@@ -238,31 +130,48 @@ class Pool:
             return None
         return self._instances.ready(self.tenant)
 
-    def send_at_once(self, upstream: Upstream, data: bytes) -> UpstreamConnection | None:
+    def send_at_once(
+        self, upstream: Upstream, data: bytes, user: UpstreamUser
+    ) -> UpstreamConnection | None:
         """Send a whole request on an idle or new connection to what `at_once` just returned.
 
-        None: neither is there without a wait, and nothing was sent. Else see `hold`.
+        None: neither is there without a wait, and nothing was sent. Else the connection is
+        `user`'s, and so is a slot, which `done` or `leave` gives back.
         """
         idle = self._idle
-        if not idle:
-            connection = UpstreamConnection(self, upstream)
-            wire = self._connector.send_at_once(upstream, data, connection)
-            if wire is None:
+        if idle:
+            connection = idle[-1]
+            wire = connection.wire
+            if upstream.epoch != connection.upstream.epoch or not wire.alive():
                 return None
-            connection.wire = wire
+            idle.pop()
+            wire.send(data)
+        else:
+            connection = UpstreamConnection(self, upstream)
+            opened = self._connector.send_at_once(upstream, data, connection)
+            if opened is None:
+                return None
+            connection.wire = opened
             self._cold_starts.used(upstream.epoch)
-            return connection
-        connection = idle[-1]
-        wire = connection.wire
-        if upstream.epoch != connection.upstream.epoch or not wire.alive():
-            return None
-        idle.pop()
-        wire.send(data)
+        self._holding.add(user)
+        connection.user = user
         return connection
 
-    def hold(self, holder: Holder) -> None:
-        """Take the slot of a request that `send_at_once` has sent."""
-        self._holding.add(holder)
+    def done(
+        self, holder: Holder, connection: UpstreamConnection, reusable: bool, now: float
+    ) -> None:
+        """Take back a connection after a whole answer, and the slot of `holder`.
+
+        `reusable`, `now`: see `take_back`.
+        """
+        if reusable and not self._waiting:
+            connection.user = None
+            self._tell_used(connection.upstream, now)
+            connection.idle_since = now
+            self._idle.append(connection)
+        else:
+            self.take_back(connection, reusable, holder, now)
+        self.leave(holder)
 
     def hand_on(self, holder: Holder, other: Holder) -> None:
         """Let `other` have the slot that `holder` has."""
@@ -335,7 +244,9 @@ class Pool:
         `holder` until that thread is over. `now`: what the time is, from who knows it.
         """
         connection.user = None
-        self._instances.used(connection.upstream)
+        if now is None:
+            now = self._seconds()
+        self._tell_used(connection.upstream, now)
         if (
             not reusable
             and self._waiting
@@ -345,7 +256,7 @@ class Pool:
         ):
             self.hand_on(holder, self._endings.await_end(connection, AFTER_ANSWER))
         elif reusable:
-            connection.idle_since = self._seconds() if now is None else now
+            connection.idle_since = now
             self._idle.append(connection)
         elif connection.wire.pending:
             # It was answered before it was sent: the rest would be waited for to leave.
@@ -368,6 +279,14 @@ class Pool:
             if self._waiting:
                 self.hand_on(holder, self._endings.afterwards())
 
+    def _tell_used(self, upstream: Upstream, now: float) -> None:
+        """Tell the supervisor that an instance was used: at once, but no more than once a sweep."""
+        if upstream is self._told_used:
+            self._used_at = now
+        else:
+            self._told_used, self._used_at = upstream, None
+            self._instances.used(upstream)
+
     def forget(self, connection: UpstreamConnection) -> None:
         """Keep no longer a connection that is gone. Harmless when it is not idle."""
         if connection in self._idle:
@@ -382,6 +301,10 @@ class Pool:
         for connection in [c for c in self._idle if self._stale(c, now)]:
             connection.abort()
         self._endings.sweep(now)
+        told, at = self._told_used, self._used_at
+        self._told_used = self._used_at = None
+        if told is not None and at is not None:
+            self._instances.used(told, now - at)
 
     def close(self) -> None:
         """Close every idle connection, and those whose end is waited for."""

@@ -46,6 +46,9 @@ class Wire(Protocol):
     def finish(self) -> None:
         """Half-close: end our direction once all that was sent has left; reading goes on."""
 
+    def send_last(self, data: bytes) -> None:
+        """Send all of `data` in time, then end our direction: `send` and `finish`, for less."""
+
     def close(self) -> None:
         """Close once all that was sent has left; nothing is read any more."""
 
@@ -69,8 +72,12 @@ def send_read(wire: Wire, fd: int, offset: int, count: int) -> tuple[int, bool]:
 class WireUser(Protocol):
     """What a connection tells."""
 
-    def received(self, data: bytes) -> None:
-        """Take bytes that came (never empty)."""
+    def received(self, data: bytes) -> bool | None:
+        """Take bytes that came (never empty).
+
+        True: nothing more is waited for but an answer, which will be sent, so that what the
+        wire has to say by itself may go with that.
+        """
 
     def drained(self) -> None:
         """Learn that more may be sent, after a `send` that returned False.

@@ -98,7 +98,7 @@ class Worker:
         )
         say, later = self._channel.say, reactor.callLater
         self._say = say
-        self._instances = RemoteInstances(say, later)
+        self._instances = RemoteInstances(say, later, reactor.seconds)
         self._shared = Shared(board, number, say, reactor.seconds, later)
         self._begun: tuple[dict[str, Any], str, Sequence[Any], bool | None] | None = None
         self._tenants: list[list[Any]] = []
@@ -137,6 +137,7 @@ class Worker:
             await self._service.stop_listening()
             self._say("deaf")
             await self._service.stopService()
+            self._tell_tokens(self._service)
             for _ in self._tell_counts(self._service):
                 pass
         self._channel.end()
@@ -210,7 +211,7 @@ class Worker:
     def _wrong_elsewhere(self, addresses: list[str]) -> None:
         if self._service is not None:
             for address in addresses:
-                self._service.wrong_token_elsewhere(address)
+                self._service.tokens.wrong_elsewhere(address)
 
     def _take_changing(self, page: list[Any]) -> None:
         self._changing += [decode_tenant(tenant) for tenant in page]
@@ -263,15 +264,18 @@ class Worker:
 
     def _pinged(self) -> None:
         if self._service is not None:
-            now = self._reactor.seconds()
-            used = self._service.tokens_used(self._told_at)
-            self._say("tokens", used, self._service.wrong_tokens)
-            self._told_at = now
+            self._tell_tokens(self._service)
             if not self._counting:
                 self._counting = True
                 telling = Deferred.fromCoroutine(self._slices.run(self._tell_counts(self._service)))
                 telling.addBoth(self._told_counts)
         self._say("pong", {} if self._service is None else self._service.all_inflight())
+
+    def _tell_tokens(self, service: GatewayService) -> None:
+        """Tell which tokens were used since it was told last."""
+        now = self._reactor.seconds()
+        self._say("tokens", service.tokens.since(self._told_at), service.tokens.wrong)
+        self._told_at = now
 
     def _tell_counts(self, service: GatewayService) -> Generator[None, None, None]:
         """Tell what was counted since it was told last, in pages."""

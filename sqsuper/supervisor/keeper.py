@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import attrs
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -12,6 +11,7 @@ from sqsuper.config.model import Engine, Tenant
 from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor import run as runs
 from sqsuper.supervisor.causes import Cause
+from sqsuper.supervisor.charge import Charge
 from sqsuper.supervisor.course import Course
 from sqsuper.supervisor.errors import SupervisorError
 from sqsuper.supervisor.events import Kind
@@ -19,6 +19,7 @@ from sqsuper.supervisor.fleet import Circumstances, Fleet
 from sqsuper.supervisor.instance import ENDING, RUNNING, Event, State
 from sqsuper.supervisor.next_try import NextTry
 from sqsuper.supervisor.policy import Next, Policy
+from sqsuper.supervisor.probation import Probation
 from sqsuper.supervisor.process import InstanceProcess, cancelled
 from sqsuper.supervisor.reception import Reception
 from sqsuper.supervisor.run import Ending, Run
@@ -79,10 +80,9 @@ class Keeper:
         self._successor: Successor | None = None
         self._planned = False
         self._stopped_by = ""
-        self._condemned: tuple[Cause, str] | None = None
-        self._last_seen: Circumstances | None = None
+        self._charge = Charge()
         self._drain_call: IDelayedCall | None = None
-        self._mended_call: IDelayedCall | None = None
+        self._probation = Probation(self.policy, course, self._reactor)
 
     @property
     def state(self) -> State:
@@ -157,17 +157,9 @@ class Keeper:
     def _takes_requests(self, run: Run) -> None:
         now = self._reactor.seconds()
         self.policy.healthy(now)
-        if self.policy.on_trial:
-            seconds = self.policy.settings.reset_after
-            self._mended_call = self._reactor.callLater(seconds, self._mended)
+        self._probation.begin()
         self.last_used = now
         self._reception.open(run.epoch.upstream())
-
-    def _mended(self) -> None:
-        self._mended_call = None
-        if self.policy.settle(self._reactor.seconds()):
-            text = "healthy for long enough: no failure counts any more"
-            self._course.tell(Kind.RECOVERED, None, text)
 
     # While it runs
 
@@ -176,7 +168,7 @@ class Keeper:
         if self.state is not State.HEALTHY:
             return
         self._reception.close()
-        self._mended_call = cancelled(self._mended_call)
+        self._probation.cancel()
         self.policy.doubted(self._reactor.seconds())
         self._course.apply(Event.DOUBT, reason, cause)
         self._course.tell(Kind.UNHEALTHY, cause, reason)
@@ -198,7 +190,7 @@ class Keeper:
         """
         if self.state in RUNNING - ENDING:
             if self.launched:  # otherwise it waits for its turn, and did nothing yet
-                self._condemn(cause, reason)
+                self._charge.condemn(cause, reason, self.circumstances())
                 self._end(reason, drain=drain, cause=cause)
         elif self.state is State.DRAINING and not drain:
             self._end_now(reason)
@@ -207,15 +199,11 @@ class Keeper:
         if run is not self.run or self.state in ENDING:
             return
         reason = f"not ready within {run.tenant.settings.health.start_timeout:g} s"
-        self._condemn(Cause.START_TIMEOUT, reason)
+        self._charge.condemn(Cause.START_TIMEOUT, reason, self.circumstances())
         self._expect_no_more()
         self._course.apply(Event.STOP, reason, Cause.START_TIMEOUT)
         run.kill()
         self._fleet.start_next()
-
-    def _condemn(self, cause: Cause, reason: str) -> None:
-        self._condemned = (cause, reason)
-        self._last_seen = self.circumstances()
 
     # Its successor
 
@@ -343,7 +331,7 @@ class Keeper:
 
     def run_exited(self, run: Run) -> None:
         if run is self.run:
-            self._last_seen = self._last_seen or self.circumstances()
+            self._charge.seen(self.circumstances())
             self._reception.close()
 
     def run_ended(self, run: Run, ending: Ending) -> None:
@@ -352,11 +340,7 @@ class Keeper:
         if self._planned:
             self._stopped(ending.reason)
             return
-        if self._condemned is not None:
-            cause, reason = self._condemned
-            reason = reason if ending.exit is None else f"{reason}; {ending.reason}"
-            ending = Ending(ending.at, cause, reason, ending.exit)
-        self._failed(attrs.evolve(ending, circumstances=self._last_seen))
+        self._failed(self._charge.ending(ending))
 
     def give_up(self, ending: Ending, retry: float) -> None:
         """There is no use in starting it; from STOPPED. Another try is the owner's to set."""
@@ -409,7 +393,7 @@ class Keeper:
             self.run = self._owner.new_run()
 
     def _expect_no_more(self) -> None:
-        self._mended_call = cancelled(self._mended_call)
+        self._probation.cancel()
         if self.run is not None:
             self.run.expect_no_more()
         self._fleet.starts.done(self._name)
@@ -418,7 +402,7 @@ class Keeper:
         self._drain_call = cancelled(self._drain_call)
         self._expect_no_more()
         self._planned = False
-        self._condemned = self._last_seen = None
+        self._charge = Charge()
         run, self.run = self.run, None
         if run is not None:
             run.close()

@@ -201,10 +201,11 @@ class Lifecycle:
         elif not os.path.lexists(present.path):
             self.condemn(Cause.PROBE, f"its socket {present.path} was removed", drain=True)
 
-    def used(self, upstream: Upstream) -> None:
-        """Take a request that ended well."""
+    def used(self, upstream: Upstream, ago: float = 0.0) -> None:
+        """Take a request that ended well `ago` seconds ago."""
         if self.upstream is not None and upstream.epoch == self.upstream.epoch:
-            self.last_used = self._reactor.seconds()
+            # Another gateway worker may have told of a later one.
+            self.last_used = max(self.last_used, self._reactor.seconds() - max(0.0, ago))
 
     # Health
 

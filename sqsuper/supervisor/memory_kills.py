@@ -6,9 +6,13 @@ import re
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
 
 # A kill and its process's end are seen within this time of each other.
 WINDOW = 10.0
+LOOK_INTERVAL = 5.0
 
 _COUNT = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
@@ -64,6 +68,18 @@ class MemoryKills:
     def __init__(self, read: Callable[[], int | None] = read_count) -> None:
         self._read = read
         self._kills = Kills()
+        self._call: IDelayedCall | None = None
+
+    def watch(self, reactor: Any) -> None:
+        """Look now, and every few seconds until `stop`."""
+        self.look(reactor.seconds())
+        self._call = reactor.callLater(LOOK_INTERVAL, self.watch, reactor)
+
+    def stop(self) -> None:
+        """Look no more. Idempotent."""
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
 
     def look(self, now: float) -> None:
         """See how many there were. To be called every few seconds."""

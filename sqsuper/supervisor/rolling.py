@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from sqsuper.supervisor.instance import RUNNING, State
+from sqsuper.supervisor.lifecycle import Lifecycle
 
 
 @attrs.frozen
@@ -85,3 +86,14 @@ class Rolling:
         else:
             self._failed.append(tenant)
         self._go_on()
+
+
+def roll(
+    lives: Mapping[str, Lifecycle], present: Mapping[str, Lifecycle], most: int, reason: str
+) -> Deferred[Rolled]:
+    """Restart `lives`, as long as each is `present`; see `Rolling`."""
+
+    def state(name: str) -> State | None:
+        return lives[name].state if present.get(name) is lives[name] else None
+
+    return Rolling(lives, most, state=state, restart=lambda name: lives[name].restart(reason)).run()

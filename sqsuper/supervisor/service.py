@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import random as random_module
@@ -12,14 +11,13 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from sqsuper.config.diff import Plan
 from sqsuper.config.model import Config, Tenant
 from sqsuper.instances import Unavailable, Upstream, Wait
-from sqsuper.sockets.capabilities import HERE
 from sqsuper.supervisor import groups, plan
+from sqsuper.supervisor.best_launcher import best_launcher
 from sqsuper.supervisor.changes import Changes
 from sqsuper.supervisor.errors import SupervisorError
 from sqsuper.supervisor.events import Events
@@ -29,14 +27,15 @@ from sqsuper.supervisor.hooks import Hooks
 from sqsuper.supervisor.hostmemory import MemoryReader
 from sqsuper.supervisor.idle import Idle
 from sqsuper.supervisor.instance import Change, State
-from sqsuper.supervisor.launchers import Launcher, SpawnLauncher, StandardLauncher
+from sqsuper.supervisor.launchers import Launcher
 from sqsuper.supervisor.lifecycle import Lifecycle
 from sqsuper.supervisor.monitor import Monitor
+from sqsuper.supervisor.own_limits import confine_process
 from sqsuper.supervisor.premises import Premises
-from sqsuper.supervisor.process import Surroundings, cancelled
+from sqsuper.supervisor.process import Surroundings
 from sqsuper.supervisor.records import Records
 from sqsuper.supervisor.remains import Remains
-from sqsuper.supervisor.rolling import Rolled, Rolling
+from sqsuper.supervisor.rolling import Rolled, roll
 from sqsuper.supervisor.starts import StartQueue
 from sqsuper.supervisor.storage import Storage
 from sqsuper.supervisor.summary import summary
@@ -44,31 +43,6 @@ from sqsuper.supervisor.tenant_logs import TenantLogs
 from sqsuper.supervisor.warden import Warden
 from sqsuper.supervisor.watching import Watching
 from sqsuper.supervisor.why import Why, explain
-from sqsuper.supervisor.zygote_launcher import ZygoteLauncher
-
-try:
-    import resource
-except ImportError:  # Windows has no such limits
-    resource = None  # type: ignore[assignment]
-
-KILLS_INTERVAL = 5.0
-
-
-def confine_process() -> None:
-    """Set what holds for the whole process: umask 0077, no core files, all descriptors."""
-    os.umask(0o077)
-    if resource is not None:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    allow_descriptors()
-
-
-def allow_descriptors() -> None:
-    """Raise the soft limit on open files to the hard one."""
-    if resource is None:
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems name a limit they do not grant
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Supervisor(Service):
@@ -98,11 +72,7 @@ class Supervisor(Service):
         self._premises = Premises(records)
         paths = plan.engine_paths() if engine_paths is None else engine_paths
         if launcher is None:
-            launcher = SpawnLauncher(reactor) if HERE.inheritance else StandardLauncher(reactor)
-            if HERE.zygote:
-                launcher = ZygoteLauncher(
-                    reactor, launcher, paths=paths, run_dir=config.run_dir, random=random
-                )
+            launcher = best_launcher(reactor, paths=paths, run_dir=config.run_dir, random=random)
         self._launcher: Launcher = launcher
         self._warden = Warden(reactor)
         self.logs = TenantLogs(config.log, reactor=reactor)
@@ -148,7 +118,6 @@ class Supervisor(Service):
         self.storage.listeners.append(self.monitor.stored)
         self._fleet.observers += [self.health, self.monitor, self.idle, self.storage]
         self._starting_next = False
-        self._kills_call: IDelayedCall | None = None
 
     # IService
 
@@ -174,7 +143,7 @@ class Supervisor(Service):
         self._stop_began = None
         self._fleet.grace_used = 0.0
         self._fleet.serving = True
-        self._look_for_kills()
+        self._fleet.memory_kills.watch(self._fleet.around.reactor)
         for life in self._lives.values():
             life.attend()
 
@@ -191,7 +160,7 @@ class Supervisor(Service):
         self.idle.close()
         self.storage.close()
         self._fleet.brake.stop()
-        self._kills_call = cancelled(self._kills_call)
+        self._fleet.memory_kills.stop()
         if self._stop_began is not None:
             drain = max((one.settings.drain for one in self._config.tenants), default=0.0)
             gone_by = self._fleet.around.reactor.seconds() - self._stop_began
@@ -222,11 +191,6 @@ class Supervisor(Service):
         self._premises.take(self._config)
         for life in self._lives.values():
             life.open()
-
-    def _look_for_kills(self) -> None:
-        reactor = self._fleet.around.reactor
-        self._fleet.memory_kills.look(reactor.seconds())
-        self._kills_call = reactor.callLater(KILLS_INTERVAL, self._look_for_kills)
 
     def _circumstances(self, tenant: str) -> Circumstances:
         return Circumstances(self.monitor.memory(tenant), self.health.inflight(tenant))
@@ -280,11 +244,11 @@ class Supervisor(Service):
         if life is not None:
             life.refused(upstream)
 
-    def used(self, upstream: Upstream) -> None:
+    def used(self, upstream: Upstream, ago: float = 0.0) -> None:
         """See `Instances.used`."""
         life = self._lives.get(upstream.tenant)
         if life is not None:
-            life.used(upstream)
+            life.used(upstream, ago)
             self.storage.used(upstream.tenant)
 
     def watch(self, changed: Callable[[str, Upstream | None], None]) -> None:
@@ -421,18 +385,8 @@ class Supervisor(Service):
 
         Requests are held meanwhile. Fires when it is over; raises KeyError for an unknown one.
         """
-        names = list(self._lives if tenants is None else tenants)
-        lives = {name: self._lives[name] for name in names}
-
-        def state(name: str) -> State | None:
-            return lives[name].state if self._lives.get(name) is lives[name] else None
-
-        return Rolling(
-            names,
-            max_unavailable,
-            state=state,
-            restart=lambda name: lives[name].restart(reason),
-        ).run()
+        lives = self._lives if tenants is None else {name: self._lives[name] for name in tenants}
+        return roll(dict(lives), self._lives, max_unavailable, reason)
 
     def reset(self, tenant: str, reason: str = "reset by hand") -> None:
         """Forget the tenant's failures; if it waits for another try, that comes at once."""

@@ -284,7 +284,7 @@ class GatewayUnderTest:
             client.close()
         self.call(self.service.stopService)
         eventually(lambda: self.connections() == 0, "all connections gone")
-        for pool in self.service._pools.values():
+        for pool in self.service._pools:
             assert (pool.inflight, len(pool._waiting), len(pool._starting)) == (0, 0, 0)
         assert self.service._spool_room.used == 0
 

@@ -38,7 +38,9 @@ def test_a_connection_is_used_again_after_keep_alive(
     for _ in range(5):
         assert under_test.ask(request()).status == 200
     assert len(upstream.peers) == 1
-    eventually(lambda: len(under_test.instances.uses) == 5)
+    # At once, and again with a sweep.
+    eventually(lambda: len(under_test.instances.uses) > 1)
+    assert len(under_test.instances.uses) <= 5
 
 
 @pytest.mark.parametrize(

@@ -140,10 +140,10 @@ class Opened:
 
     def settle(self) -> None:
         """Have everything saved that can be."""
-        for place in list(self.store.unsaved()):
+        for place in list(self.store.unsaved.places()):
             phext = self.store.phext_at(place) or self.store.open_place(place)
             self.storage.checkpoints.save(phext)
-        self.until(lambda: not self.store.unsaved() and not self.storage.checkpoints.running)
+        self.until(lambda: not self.store.unsaved.places() and not self.storage.checkpoints.running)
         self.until(lambda: self.commits.idle)
 
 

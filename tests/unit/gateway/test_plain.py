@@ -23,6 +23,7 @@ LINES = b"Host: h\r\nAuthorization: tok\r\n"
 POST = b"POST /p HTTP/1.1\r\n" + LINES + b"Content-Length: 3\r\n\r\nabc"
 LONG = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000
 KEPT = b"Connection: keep-alive\r\n"
+CLOSING = GET.replace(b"Host", b"Connection: close\r\nHost")
 
 
 class Notes:
@@ -211,11 +212,36 @@ def another_is_revoked(scene: Scene) -> None:
 
 
 def last_request(scene: Scene) -> None:
-    closing = GET.replace(b"Host", b"Connection: close\r\nHost")
-    scene.client().receive(closing)
+    scene.client().receive(CLOSING)
     scene.answer()
-    scene.wire.receive(closing)
+    scene.wire.receive(CLOSING)
     scene.answer()
+    scene.wire.settle()
+
+
+def more_after_the_last(scene: Scene) -> None:
+    scene.client().receive(CLOSING)
+    scene.answer()
+    scene.wire.receive(CLOSING)
+    scene.answer()
+    scene.wire.receive(GET)
+    scene.wire.settle()
+    scene.advance(1.0)
+    scene.wire.receive(GET)
+    scene.advance(1.5)
+    scene.wire.settle()
+
+
+def last_of_a_slow_reader(scene: Scene) -> None:
+    scene.client().receive(CLOSING)
+    scene.answer()
+    scene.wire.stuck = True
+    scene.wire.receive(CLOSING)
+    scene.answer(LONG)
+    scene.advance(10.0)
+    scene.wire.stuck = False
+    scene.wire.settle()
+    scene.advance(2.5)
     scene.wire.settle()
 
 
@@ -329,6 +355,8 @@ STORIES: list[Story] = [
     revoked,
     another_is_revoked,
     last_request,
+    more_after_the_last,
+    last_of_a_slow_reader,
     cut_off,
     slow_reader,
     reader_of_nothing,
@@ -398,6 +426,45 @@ def ending_scene(tmp_path: Path) -> Scene:
     return scene_of(tmp_path, True)
 
 
+@pytest.mark.parametrize("story", [last_request, last_of_a_slow_reader, stopping])
+def test_a_last_request_goes_the_short_way_to_its_end(
+    scene: Scene, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned: list[PlainExchange] = []
+    general = PlainExchange.general
+
+    def noted(plain: PlainExchange) -> Any:
+        turned.append(plain)
+        return general(plain)
+
+    monkeypatch.setattr(PlainExchange, "general", noted)
+    story(scene)
+    assert b"Connection: close\r\n" in scene.wire.sent
+    assert scene.alice.inflight == 0
+    # Where its answer is looked at later, the deadlines' sweep finds none under way.
+    assert turned == []
+
+
+def test_paths_are_remembered_within_bounds(scene: Scene) -> None:
+    known = scene.known_requests.heads[LINES]
+    for at in range(3 * plains.MAX_PATHS):
+        scene.wire.receive(GET.replace(b"/a", b"/a%d?c=%d" % (at, at)))
+        scene.answer()
+    scene.wire.receive(GET.replace(b"/a", b"/" + b"b" * 1000))
+    scene.answer()
+    assert len(known.paths) == plains.MAX_PATHS
+    assert max(map(len, known.paths)) < 10
+
+
+@pytest.mark.parametrize("barred", [b"/health", b"/health?x", b"/api/v2/reload", b"/admin/x"])
+def test_what_is_not_for_the_instance_is_not_remembered(scene: Scene, barred: bytes) -> None:
+    up = bytes(scene.up.sent)
+    for _ in range(2):
+        scene.wire.receive(GET.replace(b"/a", barred))
+    assert scene.up.sent == up
+    assert scene.known_requests.heads[LINES].paths <= {b"/a"}
+
+
 def broken(*_: object, **__: object) -> None:
     raise RuntimeError("a defect")
 
@@ -411,7 +478,7 @@ def break_log(scene: Scene) -> None:
 
 
 def break_pool(scene: Scene) -> None:
-    scene.alice._instances = None  # type: ignore[assignment]
+    scene.alice._idle = None  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("defect", [break_answers, break_log, break_pool])

@@ -310,6 +310,22 @@ class TestTallies:
         assert tallies.of("a", 0) == Statistics()
         assert tallies.totals(0).all.cold_starts == 1
 
+    def test_unknown_tokens_of_a_worker_that_ended_stay_counted(self) -> None:
+        tallies = Tallies({"a"})
+        tallies.tokens(0, {}, 3)
+        tallies.tokens(1, {}, 2)
+        tallies.ended(0)
+        assert tallies.wrong_tokens == 5
+        tallies.tokens(0, {}, 1)
+        assert tallies.wrong_tokens == 6
+
+    def test_a_token_was_used_when_any_worker_had_it_last(self) -> None:
+        tallies = Tallies({"a"})
+        tallies.tokens(0, {"ab": 20.0}, 0)
+        tallies.tokens(1, {"ab": 10.0}, 0)
+        assert tallies.token_used(b"\xab") == 20.0
+        assert tallies.token_used(b"\xcd") is None
+
 
 def test_lag_is_the_worst_of_the_last_minute_or_two() -> None:
     lag = Lag()

@@ -25,6 +25,7 @@ from sqsuper.gateway.handshakes import Handshakes
 from sqsuper.gateway.listening import Listening
 from sqsuper.gateway.nest import possible
 from sqsuper.gateway.nested import HIGH_WATER
+from sqsuper.gateway.tls import RECORD_BYTES
 from tests.tls_support import Made, TlsSocket, client_context, make, wrap
 from tests.unit.gateway.test_wires import LOOPBACK, User, World
 
@@ -389,12 +390,16 @@ def test_an_end_that_came_with_data_waits_for_the_pause_to_end(world: World) -> 
     assert user.told[1:] == ["ended"]
 
 
-@pytest.mark.parametrize("how", ["close", "finish"])
-def test_our_end_is_told_in_tls_and_below(world: World, how: str) -> None:
+@pytest.mark.parametrize("how", ["close", "finish", "send_last"])
+@pytest.mark.parametrize("count", [3, 3 * RECORD_BYTES, 1_000_000])
+def test_our_end_is_told_in_tls_and_below(world: World, how: str, count: int) -> None:
     client, user = world.client(world.listen())
-    user.wire.send(b"abc")
-    getattr(user.wire, how)()
-    assert read_all(world, client) == b"abc"  # a mere end of file would raise
+    if how == "send_last":
+        user.wire.send_last(b"x" * count)
+    else:
+        user.wire.send(b"x" * count)
+        getattr(user.wire, how)()
+    assert len(read_all(world, client)) == count  # a mere end of file would raise
     assert socket.socket.recv(client, 1) == b""
 
 
@@ -554,29 +559,41 @@ def test_who_takes_nothing_of_what_tls_itself_answers_is_not_read(world: World) 
     assert user.wire.alive()
 
 
+class InMemory:
+    """A client that says what it says when it is told to."""
+
+    def __init__(self, world: World, sock: socket.socket) -> None:
+        """Shake hands until all is there but the client's last flight, which is in `outgoing`."""
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = client_context().wrap_bio(self.incoming, self.outgoing)
+        self.sock = sock
+        with suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        self.flush()
+        sock.setblocking(False)
+        deadline = time.monotonic() + 10
+        while True:
+            world.turn()
+            assert time.monotonic() < deadline
+            with suppress(BlockingIOError, ssl.SSLWantReadError):
+                self.incoming.write(sock.recv(65_536))
+                self.tls.do_handshake()
+                break
+
+    def flush(self) -> None:
+        self.sock.sendall(self.outgoing.read())
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_request_may_come_with_the_last_step_of_the_handshake(world: World, paused: bool) -> None:
     sock, user = connect(world, world.listen())
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = client_context().wrap_bio(incoming, outgoing)
+    client = InMemory(world, sock)
+    client.tls.write(b"abc")
     with suppress(ssl.SSLWantReadError):
-        tls.do_handshake()
-    sock.sendall(outgoing.read())
-    sock.setblocking(False)
-    deadline = time.monotonic() + 10
-    while True:
-        world.turn()
-        assert time.monotonic() < deadline
-        with suppress(BlockingIOError, ssl.SSLWantReadError):
-            incoming.write(sock.recv(65_536))
-            tls.do_handshake()
-            break
-    tls.write(b"abc")
-    with suppress(ssl.SSLWantReadError):
-        tls.unwrap()
+        client.tls.unwrap()
     if paused:
         user.wire.pause()
-    sock.sendall(outgoing.read())
+    client.flush()
     if paused:
         line: Handshakes = world.wires._tls.handshakes  # type: ignore[attr-defined]
         world.until(lambda: line.done)
@@ -585,6 +602,53 @@ def test_a_request_may_come_with_the_last_step_of_the_handshake(world: World, pa
         assert not user.wire.alive()
         user.wire.resume()
     world.until(lambda: user.told == [b"abc", "ended"])
+
+
+@pytest.mark.parametrize("how", ["send", "send_last", "close"])
+def test_the_ticket_goes_with_the_answer_to_a_request_that_came_so(world: World, how: str) -> None:
+    sock, user = connect(world, world.listen())
+    client = InMemory(world, sock)
+    user.on_received = lambda _: True
+    client.tls.write(b"abc")
+    client.flush()
+    world.until(lambda: user.got == b"abc")
+    world.turn(3)
+    with pytest.raises(BlockingIOError):
+        sock.recv(1)
+    wire: Any = user.wire
+    wire.close() if how == "close" else getattr(wire, how)(b"answer")
+    world.until(lambda: client.incoming.write(take(sock)) and client.incoming.pending)
+    assert client.tls.read(10) == (b"" if how == "close" else b"answer")
+    assert client.tls.session is not None
+    assert client.tls.session.has_ticket
+
+
+@pytest.mark.parametrize("came", [b"", b"abc"])
+@pytest.mark.parametrize("paused", [False, True])
+def test_the_ticket_is_not_held_back_otherwise(world: World, came: bytes, paused: bool) -> None:
+    # A client without NODELAY would wait for the acknowledgement that comes with it.
+    sock, user = connect(world, world.listen())
+    client = InMemory(world, sock)
+    if came:
+        client.tls.write(came)
+    if paused:
+        user.wire.pause()
+    client.flush()
+    world.until(lambda: client.incoming.write(take(sock)) and client.incoming.pending)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.read(10)
+    assert client.tls.session is not None
+    assert client.tls.session.has_ticket
+    user.wire.resume()
+    world.until(lambda: user.got == came)
+
+
+def take(sock: socket.socket) -> bytes:
+    """Return what is there."""
+    try:
+        return sock.recv(65_536)
+    except BlockingIOError:
+        return b""
 
 
 def test_more_than_a_hello_before_its_turn_waits_in_the_kernel(

@@ -6,7 +6,8 @@ from functools import partial
 import attrs
 import pytest
 
-from sqsuper.gateway.upstream import IDLE_TCP, IDLE_UNIX, Pool, UpstreamConnection
+from sqsuper.gateway.upstream import IDLE_TCP, IDLE_UNIX, Pool
+from sqsuper.gateway.upstream_connection import UpstreamConnection
 from sqsuper.instances import Unavailable, Upstream
 from sqsuper.testing import FakeConnector, FakeWire, FixedInstances
 from tests.unit.gateway.support import UPSTREAM
@@ -88,6 +89,37 @@ class Bench:
         assert asker.connection is not None
         self.pool.take_back(asker.connection, reusable=True)
         return wire
+
+
+def test_use_is_told_at_once_and_then_once_a_sweep() -> None:
+    bench = Bench()
+    uses = bench.instances.uses
+
+    def use() -> None:
+        asker = Recorder()
+        bench.pool.open(asker, UPSTREAM)
+        assert asker.connection is not None
+        bench.pool.take_back(asker.connection, reusable=True)
+
+    bench.kept()
+    assert len(uses) == 1
+    use()
+    use()
+    assert len(uses) == 1
+    bench.pool.sweep(0.25)
+    assert bench.instances.ages == [0.0, 0.25]
+    use()
+    bench.now = 0.375
+    use()
+    bench.pool.sweep(0.5)
+    bench.pool.sweep(0.75)
+    assert bench.instances.ages == [0.0, 0.25, 0.0, 0.125]
+    use()
+    assert len(uses) == 5
+    # Another instance at once.
+    later = Upstream("alice", 2, "KEY2", port=1)
+    bench.kept(later)
+    assert uses == [*[UPSTREAM] * 5, later]
 
 
 def test_slots_are_given_in_order_of_asking() -> None:

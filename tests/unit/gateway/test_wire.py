@@ -233,6 +233,43 @@ def test_a_half_close_leaves_the_other_direction(end: Any) -> None:
     end.settle(lambda: end.user.told[-1] == "lost")
 
 
+@pytest.mark.parametrize("before", [b"", b"def"])
+def test_a_last_piece_goes_with_our_end(end: Any, before: bytes) -> None:
+    if before:
+        end.wire.send(before)
+    end.wire.send_last(b"abc")
+    end.settle(lambda: end.user.told == ["drained"])
+    end.wire.send(b"too late")
+    whole = before + b"abc"
+    # One byte more than there is, where the end is to be seen.
+    assert end.take(len(whole) + isinstance(end, Real)) == whole
+    end.send(b"ghi")
+    end.settle(lambda: end.user.told == ["drained", b"ghi"])
+    end.wire.close()
+    end.settle(lambda: end.user.told[-1] == "lost")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_last_piece_may_wait(end: Any, waits: bool) -> None:
+    end.hold(True)
+    count = 300_000
+    if waits:
+        end.wire.send(b"x" * count)
+        count *= 2
+    end.wire.send_last(b"x" * 300_000)
+    assert end.user.told == []
+    end.hold(False)
+    more = count + isinstance(end, Real)
+    assert len(end.take(more)) == count
+    end.settle(lambda: end.user.told == ["drained"])
+
+
+def test_a_last_piece_to_who_is_gone(end: Any) -> None:
+    end.go()
+    end.wire.send_last(b"abc")
+    end.settle(lambda: "lost" in end.user.told)
+
+
 def test_the_peers_half_close_leaves_ours(end: Any) -> None:
     end.finish()
     end.settle(lambda: end.user.told == ["ended"])

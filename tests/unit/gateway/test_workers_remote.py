@@ -18,7 +18,7 @@ class Told:
         self.said: list[tuple[Any, ...]] = []
         self.clock = Clock()
         self.instances = RemoteInstances(
-            lambda *message: self.said.append(message), self.clock.callLater
+            lambda *message: self.said.append(message), self.clock.callLater, self.clock.seconds
         )
 
 
@@ -82,9 +82,10 @@ def test_uses_are_gathered(told: Told) -> None:
         told.instances.used(Upstream("bob", 9, "k"))
     assert told.said == []
     told.clock.advance(USED_INTERVAL)
-    assert told.said == [("used", "alice", 2), ("used", "bob", 9)]
+    late = USED_INTERVAL
+    assert told.said == [("used", "alice", 2, late), ("used", "bob", 9, late)]
     told.clock.advance(USED_INTERVAL)
     assert len(told.said) == 2
-    told.instances.used(FIRST)
+    told.instances.used(FIRST, 0.125)
     told.clock.advance(USED_INTERVAL)
-    assert told.said[2:] == [("used", "alice", 1)]
+    assert told.said[2:] == [("used", "alice", 1, late + 0.125)]

@@ -54,8 +54,10 @@ def test_stopped_when_unused_and_started_again_by_a_request(stage: Stage) -> Non
     there = upstream(got)
     pass_(scene, 50)
     scene.supervisor.used(there)
+    scene.supervisor.used(there, ago=5)  # as another worker saw it
     pass_(scene, 59)
     assert scene.supervisor.state("alice") is State.HEALTHY
+    scene.supervisor.used(there, ago=59)
     pass_(scene, 2)
     assert child.signals[0] == 15
     assert scene.states()[-2:] == ["draining", "stopping"]
