@@ -25,15 +25,17 @@ from sqsuper.admin.audit import Audited
 from sqsuper.admin.control import Control
 from sqsuper.admin.figures import Figures
 from sqsuper.admin.files import put_aside
+from sqsuper.admin.last_used import LastUsed
 from sqsuper.admin.metrics import Metrics
 from sqsuper.admin.service import AdminService
 from sqsuper.backup.service import Backups
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.load import load
 from sqsuper.config.model import SEARCHED, Config
+from sqsuper.gateway.crew import WorkerError
 from sqsuper.gateway.service import GatewayService
 from sqsuper.gateway.shared_ports import UnsharableError
-from sqsuper.gateway.workers import WorkerError, WorkersService
+from sqsuper.gateway.workers import WorkersService
 from sqsuper.hangup import Hangup
 from sqsuper.launch import Launch, Tree
 from sqsuper.notify import Announcement, Heartbeat, Manager
@@ -180,12 +182,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     announcement.sayings.append(reload.saying)
     backups = Backups(config, supervisor, reactor=reactor, put_aside=put_aside)
     reload.ends.append(lambda _: backups.apply(reload.config))
+    last_used = LastUsed(gateway.token_used, lambda: reload.config, config.data_root, reactor)
     control = Control(
         supervisor=supervisor,
         gateway=gateway,
         reload=reload,
         backups=backups,
         audit=Audited(supervisor.events),
+        used=last_used.used,
         reactor=reactor,
     )
     metrics = Metrics(Figures(control), reactor)
@@ -203,6 +207,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
                 hangup,
                 Notices(config),
                 supervisor,
+                last_used,
                 gateway,
                 reload,
                 backups,

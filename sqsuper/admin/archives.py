@@ -16,7 +16,7 @@ from sqsuper.backup.errors import (
     NotInBackupError,
     WrongNameError,
 )
-from sqsuper.backup.service import Backups, Work
+from sqsuper.backup.service import Backups, Standing, Work
 from sqsuper.backup.targets import Wish
 from sqsuper.config.model import Config
 
@@ -40,6 +40,10 @@ class Archives:
             "next": self._backups.next_at(),
             "backups": [one.as_json(size) for one, size in archives],
         }
+
+    def standing(self) -> Standing | None:
+        """Return how it is with the daily ones; None without a schedule, or not known yet."""
+        return self._backups.standing()
 
     async def make(self, tenants: Sequence[str] | None, who: Who, work: Work) -> dict[str, Any]:
         """Make an archive of these tenants, or of all; raises NotFoundError for an unknown one."""

@@ -29,6 +29,7 @@ from sqsuper.admin.errors import (
 from sqsuper.admin.guard import Who
 from sqsuper.admin.ports import check_port, next_port
 from sqsuper.admin.review import Review
+from sqsuper.admin.snapshot import snapshot_of
 from sqsuper.admin.tally import Tally
 from sqsuper.backup.service import Backups
 from sqsuper.config.model import Config, Tenant
@@ -46,9 +47,6 @@ class Gateway(Protocol):
     def wrong_tokens(self) -> int:
         """How many requests came with an unknown token."""
 
-    def token_used(self, digest: bytes) -> float | None:
-        """Return when a token was last admitted, in Unix seconds; None: not since the start."""
-
     def statistics(self, tenant: str) -> Statistics:
         """Return what was counted of a tenant since the start."""
 
@@ -57,7 +55,10 @@ class Gateway(Protocol):
 
 
 class Control:
-    """See the module's text. `wall()`: seconds since the epoch."""
+    """See the module's text. `wall()`: seconds since the epoch.
+
+    `used(digest)`: when a token was last admitted, in those seconds; None: not known to be.
+    """
 
     _log = Logger()
 
@@ -69,6 +70,7 @@ class Control:
         reload: Reload,
         backups: Backups,
         audit: Audit,
+        used: Callable[[bytes], float | None],
         reactor: Any,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -80,7 +82,7 @@ class Control:
         self._reactor = reactor
         self._changing = Changing(reload, reactor)
         self.credentials = Credentials(
-            self._changing, audit, entry=self.entry, used=gateway.token_used, wall=wall
+            self._changing, audit, entry=self.entry, used=used, wall=wall
         )
         """The tenants' tokens."""
         self.review = Review(reload, self._changing, audit)
@@ -372,17 +374,10 @@ class Control:
     # Parts
 
     def _known(self, tenant: Tenant) -> views.Known:
-        name = tenant.name
-        life = self.supervisor.lives[name]
-        newest = self.supervisor.monitor.newest(name)
         return views.Known(
             tenant=tenant,
-            life=life,
-            memory=self.supervisor.monitor.memory(name),
-            threads=None if newest is None else newest[0],
-            restarts=self.restarts(name),
-            storage=self._storage.get(name),
-            traffic=self.gateway.statistics(name),
+            life=self.supervisor.lives[tenant.name],
+            snapshot=snapshot_of(self, tenant.name),
             now=self._reactor.seconds(),
             wall=self.wall(),
         )

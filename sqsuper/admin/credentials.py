@@ -49,6 +49,10 @@ class Credentials:
             patch = read_overlay(file, str(file)).get(name, patch)
         return views.tokens_of(tenant, patch, self._used, self._wall())
 
+    def last_used(self, tenant: Tenant) -> dict[str, float | None]:
+        """Return when each of a tenant's tokens was last admitted, by the digits of its digest."""
+        return {tokens.label(one.sha256): self._used(one.sha256) for one in tenant.tokens}
+
     async def issue(self, name: str, given: Mapping[str, Any], who: Who) -> dict[str, Any]:
         """Make a token; only this answer shows it. `given`: some of `TOKEN_KEYS`.
 
@@ -73,6 +77,7 @@ class Credentials:
             tenant = self._entry(name)
             token = find(tenant, which)
             digest = token.sha256
+            self._used(digest)  # it is remembered; the gateway forgets that token now
 
             def without(one: Tenant) -> Tenant:
                 kept = tuple(token for token in one.tokens if token.sha256 != digest)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from sqsuper.admin.control import Control
+from sqsuper.admin.snapshot import snapshot_of
 from sqsuper.config.model import Tenant
 from sqsuper.gateway.statistics import Statistics, Totals
-from sqsuper.supervisor.instance import RUNNING, State
+from sqsuper.supervisor.instance import State
 
 
 @attrs.frozen
@@ -32,12 +33,17 @@ class TenantFigures:
 
 @attrs.frozen
 class ServiceFigures:
-    """What is counted of the service as a whole. `causes`: of restarts; `events`: by kind."""
+    """What is counted of the service as a whole. `causes`: of restarts; `events`: by kind.
+
+    `backup`: when the last whole daily backup was made, in seconds since the epoch; 0: there is
+    none; None: none are made.
+    """
 
     totals: Totals
     wrong_tokens: int
     causes: Mapping[str, int]
     events: Mapping[str, int]
+    backup: float | None = None
 
 
 class Figures:
@@ -56,28 +62,27 @@ class Figures:
     def service(self) -> ServiceFigures:
         """Return those of the service."""
         control = self._control
+        backups = control.archives.standing()
         return ServiceFigures(
             control.gateway.totals(),
             control.gateway.wrong_tokens,
             dict(control.tally.causes),
             dict(control.tally.events),
+            None if backups is None else backups.last or 0.0,
         )
 
     def _tenant(self, tenant: Tenant) -> TenantFigures:
-        control, name = self._control, tenant.name
-        monitor = control.supervisor.monitor
-        state = control.supervisor.lives[name].state
-        runs = state in RUNNING
-        newest = monitor.newest(name) if runs else None
-        detail = monitor.detail(name) if runs else None
+        name = tenant.name
+        now = snapshot_of(self._control, name)
+        detail = None if now.pid is None else self._control.supervisor.monitor.detail(name)
         return TenantFigures(
             name,
-            state,
-            control.gateway.statistics(name),
-            restarts=control.restarts(name),
-            storage=control.storage(name),
+            now.state,
+            now.traffic,
+            restarts=now.restarts,
+            storage=now.storage,
             quota=tenant.settings.quota_bytes,
-            memory=monitor.memory(name) if runs else None,
-            threads=None if newest is None else newest[0],
+            memory=now.memory,
+            threads=now.threads,
             open_files=None if detail is None else detail.descriptors,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import time
@@ -67,28 +68,60 @@ def archive(
     None: there was none. Nothing is ever copied or deleted: raises OSError where it cannot be
     renamed, such as into another file system.
     """
-    aside = put_aside(directory, data_root, name, clock)
-    if aside is not None:
-        sync_directory(aside.parent)
+    if not _is_directory(directory):
+        return None
+    aside = _moved(directory, data_root / ARCHIVE, name, clock)
+    sync_directory(aside.parent)
     return aside
 
 
 def put_aside(
     directory: Path, data_root: Path, name: str, clock: Callable[[], float] = time.time
 ) -> Path | None:
-    """As `archive`, but after a power cut it may be where it was."""
-    try:
-        if not directory.is_dir() or directory.is_symlink():
-            return None
-    except OSError:
+    """As `archive`, but after a power cut it may be where it was.
+
+    What is on another file system than `data_root`, or has none yet, goes into `.archive` beside
+    it.
+    """
+    if not _is_directory(directory):
         return None
-    aside = data_root / ARCHIVE
-    aside.mkdir(mode=0o700, exist_ok=True)
+    try:
+        return _moved(directory, data_root / ARCHIVE, name, clock)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.ENOENT}:
+            raise
+        return _moved(directory, directory.parent / ARCHIVE, name, clock)
+
+
+def _is_directory(directory: Path) -> bool:
+    try:
+        return directory.is_dir() and not directory.is_symlink()
+    except OSError:
+        return False
+
+
+def _moved(directory: Path, archives: Path, name: str, clock: Callable[[], float]) -> Path:
+    _make(archives)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock()))
-    target = aside / f"{name}-{stamp}"
+    target = archives / f"{name}-{stamp}"
     number = 1
     while target.exists():
         number += 1
-        target = aside / f"{name}-{stamp}-{number}"
+        target = archives / f"{name}-{stamp}-{number}"
     os.rename(directory, target)
     return target
+
+
+def _make(directory: Path) -> None:
+    """Make a directory, 0700, of the owner of the one above: root may make it for the service."""
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    if HERE.owners and os.geteuid() == 0:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            above = os.stat(directory.parent)
+            os.fchown(fd, above.st_uid, above.st_gid)
+        finally:
+            os.close(fd)

@@ -241,6 +241,14 @@ OF_SERVICE = (
         (),
         _plain(lambda f: f.totals.loop_lag),
     ),
+    Described(
+        "sqsuper_backup_last_success_timestamp_seconds",
+        "gauge",
+        "When the last daily backup was made in which no tenant is missing, since the epoch; 0:"
+        " there is none yet; no series when none are scheduled.",
+        (),
+        lambda f: [] if f.backup is None else [((), f.backup)],
+    ),
 )
 """What there is once."""
 

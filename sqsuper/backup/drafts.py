@@ -86,7 +86,8 @@ class Draft:
 
         `put_aside` moves what holds data at `target`, and returns where to; None: nothing may.
         Until the draft is there too nothing waits for the disk: a kill between is unlikely.
-        The directory must be nobody's meanwhile. Raises HasDataError, NotWrittenError.
+        The directory must be nobody's meanwhile. Raises HasDataError, NotWrittenError: then what
+        was there is there.
         """
         self.finish()
         aside = None
@@ -97,7 +98,12 @@ class Draft:
                 aside = put_aside()
             else:
                 files.remove_tree(self.target.name, at)
-            os.rename(self._name, self.target.name, src_dir_fd=at, dst_dir_fd=at)
+            try:
+                os.rename(self._name, self.target.name, src_dir_fd=at, dst_dir_fd=at)
+            except OSError:
+                if aside is not None:
+                    os.rename(aside, self.target)
+                raise
             self._is_there = False
             os.fsync(at)
             if aside is not None:

@@ -86,6 +86,18 @@ class HasDataError(TenantError):
         )
 
 
+class MountPointError(TenantError):
+    """A data directory that is a mount point: nothing can be put in its place by renaming."""
+
+    def __init__(self, tenant: str, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(
+            tenant,
+            f"{directory} is a mount point, and cannot be replaced as a whole;"
+            " have data_dir name a directory below it",
+        )
+
+
 class NotWrittenError(BackupError):
     """A file or directory that could not be written."""
 

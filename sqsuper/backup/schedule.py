@@ -10,6 +10,8 @@ from datetime import date, datetime, timedelta, tzinfo
 
 RETRY = 3600.0
 """Seconds from a backup that failed to the next attempt."""
+PATIENCE = 2 * 3600.0
+"""Seconds from when a backup is due to when it is missed: for one that failed, and its next try."""
 
 
 def due_at(day: date, at: str, zone: tzinfo | None) -> float:
@@ -52,6 +54,14 @@ def next_run(
     if failed is not None:
         return min(due, max(now, failed + RETRY))
     return now
+
+
+def is_overdue(at: str, now: float, *, last: float | None, zone: tzinfo | None = None) -> bool:
+    """Whether a backup that was due is missed. `last`: when the last whole one was made, or None.
+
+    The one that is due is given `PATIENCE` first.
+    """
+    return last is None or last < last_due(at, now - PATIENCE, zone)
 
 
 def _around(day: date, at: str, zone: tzinfo | None) -> list[float]:

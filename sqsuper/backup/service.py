@@ -51,6 +51,18 @@ class Work:
     total: int | None = None
 
 
+@attrs.frozen
+class Standing:
+    """How it is with the daily backups. Times are seconds since the epoch.
+
+    `last`: when the newest was made in which no tenant is missing, None without one; `overdue`:
+    one that was due is missed.
+    """
+
+    last: float | None
+    overdue: bool
+
+
 class Backups(Service):
     """Makes and restores archives in the directory of the configuration.
 
@@ -86,6 +98,9 @@ class Backups(Service):
         self._busy = False
         self._last: float | None = None
         self._failed: float | None = None
+        self._whole: float | None = None
+        self._since: float | None = None
+        """Since when it is known which there are."""
 
     @property
     def directory(self) -> Path:
@@ -112,7 +127,7 @@ class Backups(Service):
     def apply(self, config: Config) -> None:
         """Go on with another configuration."""
         if config.backup != self._config.backup:
-            self._failed = None
+            self._failed = self._since = None
         self._config = config
         if self.running:
             self._look_in(FIRST_LOOK)
@@ -160,6 +175,17 @@ class Backups(Service):
             at, self._wall(), last=self._last, failed=self._failed, zone=self._zone
         )
 
+    def standing(self) -> Standing | None:
+        """Return how it is with the daily ones; None without a schedule, or not known yet."""
+        at, now = self._config.backup.at, self._wall()
+        if at is None or self._since is None:
+            return None
+        if self._whole is None:
+            overdue = now - self._since >= schedule.PATIENCE
+        else:
+            overdue = schedule.is_overdue(at, now, last=self._whole, zone=self._zone)
+        return Standing(self._whole, overdue)
+
     # Each day
 
     def _look_in(self, seconds: float) -> None:
@@ -187,7 +213,9 @@ class Backups(Service):
 
     async def _daily(self) -> None:
         try:
-            self._last = await self._threaded(partial(_last_daily, self.directory))
+            self._last, self._whole = await self._threaded(partial(_last_daily, self.directory))
+            if self._since is None:
+                self._since = self._wall()
             due = self.next_at()
             if due is not None and due <= self._wall():
                 await self._make_daily()
@@ -201,6 +229,7 @@ class Backups(Service):
         made = await self._made(shelf.DAILY, None, None)
         self._last, self._failed = made.contents.made, None
         if made.contents.complete:
+            self._whole = made.contents.made
             gone = await self._threaded(partial(retain, self.directory, self._config.backup.keep))
             self._log.info(
                 "daily backup: {file}, {bytes} bytes; {gone} older ones went",
@@ -299,8 +328,10 @@ def _shelf(directory: Path) -> list[tuple[shelf.Shelved, int]]:
     return found
 
 
-def _last_daily(directory: Path) -> float | None:
-    return shelf.last_daily(_names(directory))
+def _last_daily(directory: Path) -> tuple[float | None, float | None]:
+    names = _names(directory)
+    whole = shelf.last_whole(names)
+    return shelf.last_daily(names), None if whole is None else whole.made
 
 
 def _names(directory: Path) -> list[str]:

@@ -75,6 +75,11 @@ def last_daily(names: Iterable[str]) -> float | None:
     return next((one.made for one in all_of(names) if one.daily), None)
 
 
+def last_whole(names: Iterable[str]) -> Shelved | None:
+    """Return the newest daily archive in which no tenant is missing; None without one."""
+    return next((one for one in all_of(names) if one.daily and one.complete), None)
+
+
 def outlived(names: Iterable[str], keep: int) -> list[str]:
     """Return which daily archives go, so that the newest `keep` complete ones stay.
 

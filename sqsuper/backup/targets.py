@@ -10,7 +10,7 @@ import attrs
 
 from sqsuper.backup import files
 from sqsuper.backup.drafts import Draft
-from sqsuper.backup.errors import HasDataError, TenantError, WrongNameError
+from sqsuper.backup.errors import HasDataError, MountPointError, TenantError, WrongNameError
 from sqsuper.backup.walking import holds_data
 from sqsuper.config.model import Config, Tenant
 from sqsuper.config.values import parse_tenant_name
@@ -65,6 +65,8 @@ def drafts_for(config: Config, wish: Wish) -> Callable[[str], Draft | None]:
             raise TenantError(target, f"{directory} is where the data of {other} is")
         if not wish.replace and holds_data(directory):
             raise HasDataError(target, directory)
+        if os.path.ismount(os.path.realpath(directory)):
+            raise MountPointError(target, directory)
         return Draft(target, directory, settings.quota_bytes, _owner(config, tenant, target))
 
     return new

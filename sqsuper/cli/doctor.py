@@ -11,7 +11,7 @@ import click
 
 from sqsuper.cli.client import Client
 from sqsuper.cli.errors import BrokenConfigurationError, CommandError, UnreachableError
-from sqsuper.cli.finding import access, find_configuration
+from sqsuper.cli.finding import access, find_configuration, service_account
 from sqsuper.cli.options import Invocation, common, pass_invocation
 from sqsuper.cli.terminal import colour_of, emit, say
 
@@ -26,7 +26,7 @@ _PATIENCE = 3.0
 @pass_invocation
 def doctor(invocation: Invocation) -> int:
     """Look at the installation: versions, clock, configuration, permissions, disk, ports,
-    programs, certificates, and whether the service answers.
+    programs, certificates, backups, and whether the service answers.
 
     Each line says what is so, and where it is not as it should be, what would mend it. Exit
     status 1 when something is bad; warnings are none.
@@ -90,6 +90,7 @@ def examine(named: Path | None) -> Iterator[Finding]:
 
 def _configured(file: Path) -> Iterator[Finding]:
     from sqsuper.cli.examining import configured  # noqa: PLC0415
+    from sqsuper.cli.examining.backups import Asked, backups  # noqa: PLC0415
     from sqsuper.cli.examining.finding import bad, ok, warning  # noqa: PLC0415
     from sqsuper.cli.survey import survey  # noqa: PLC0415
     from sqsuper.supervisor import holder  # noqa: PLC0415
@@ -115,6 +116,7 @@ def _configured(file: Path) -> Iterator[Finding]:
     yield from configured.descriptors(config)
     yield from configured.certificates(config, now)
     yield from configured.expiring(config, now)
+    yield from backups(config, Asked(now.timestamp(), running, service_account(file)))
 
 
 def _service(file: Path) -> tuple[bool, Finding]:

@@ -21,6 +21,7 @@ class NewTenant:
     data_dir: Path | None = None
     enabled: bool = True
     quota_mb: int | None = None
+    admin_email: str | None = None
 
 
 def render(tenant: NewTenant, maker: str) -> str:
@@ -45,6 +46,8 @@ def render(tenant: NewTenant, maker: str) -> str:
         lines.append(f"    data_dir: {_quoted(str(tenant.data_dir))}")
     if tenant.quota_mb is not None:
         lines.append(f"    quota_mb: {tenant.quota_mb}")
+    if tenant.admin_email is not None:
+        lines.append(f"    admin_email: {_quoted(tenant.admin_email)}")
     if not tenant.enabled:
         lines.append("    enabled: false")
     return "\n".join(lines) + "\n"

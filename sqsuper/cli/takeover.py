@@ -163,6 +163,7 @@ def _decide(
         data_dir=own_place,
         enabled=found.enabled,
         quota_mb=found.quota_mb,
+        admin_email=found.admin_email,
     )
     reason = owners.clash(name, tenant, data_dir, config.data_root)
     reason = reason or _unfit(found.data_dir, data_dir, config, name, copied)

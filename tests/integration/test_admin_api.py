@@ -207,6 +207,8 @@ class TestByHand:
         running = admin.running
         add(admin)
         admin.done("POST", "/tenants/bob/stop")
+        assert served(admin, "human") == 200
+        (used,) = admin.get("/tenants/human/tokens")
         admin.done("POST", "/tenants/human/disable")
         assert running.stop() in (0, -15)
         again = start(running.directory, running.directory / "tenants.yaml", running.port)
@@ -216,6 +218,8 @@ class TestByHand:
             one = Admin.of(again)
             assert one.token != admin.token
             assert one.get("/tenants/human")["state"] == "disabled"
+            (kept,) = one.get("/tenants/human/tokens")
+            assert abs(kept["last_used"] - used["last_used"]) < 0.01
             bob = one.get("/tenants/bob")
             assert (bob["held"], bob["origin"]["overlay"]) == (True, True)
             one.done("POST", "/tenants/bob/start")
@@ -411,3 +415,7 @@ def test_two_workers(sqsuper_process: StartSqsuper) -> None:
     eventually(known, "the workers told of it", PATIENCE)
     admin.done("DELETE", f"/tenants/bob/tokens/{digest(added['api_key'])[:8]}")
     assert [served(admin, added["api_key"]) for _ in range(8)] == [401] * 8
+    assert served(admin, "human") == 200
+    assert running.stop() in (0, -15)
+    # The last one was told at the stop.
+    assert digest("human") in (running.directory / "data" / ".last-used.json").read_text()

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
 import threading
@@ -213,9 +214,28 @@ def test_each_day(sqsuper_process: StartSqsuper, user: Of) -> None:
         30,
     )
     assert (shelf / name).stat().st_mode & 0o777 == 0o600
-    found = Admin.of(running).get("/backups")
+    admin = Admin.of(running)
+    found = admin.get("/backups")
     assert [one["daily"] for one in found["backups"]] == [True]
-    assert found["next"] > found["backups"][0]["made"]
+    made = found["backups"][0]["made"]
+    assert found["next"] > made
+
+    def told() -> bool:
+        metrics = admin.ask("GET", "/metrics").body.decode()
+        (line,) = re.findall("^sqsuper_backup_last_success_timestamp_seconds (.*)$", metrics, re.M)
+        return bool(int(float(line)) == made)
+
+    eventually(told, "the metric tells of it", 10)
+    page = admin.ask("GET", "/").body.decode()
+    (tile,) = re.findall('<div class="(.*)" id="backup" (.*)><dt>Last backup</dt>.*data-at', page)
+    assert tile == ("", "")
+    done = sqsuper(running, "doctor", "--json")
+    (one,) = (
+        text
+        for text in (one["message"] for one in json.loads(done.stdout)["findings"])
+        if text.startswith("the last whole daily one was made")
+    )
+    assert "missing" not in one
 
 
 def test_a_stop_gives_up_what_is_under_way(sqsuper_process: StartSqsuper, user: Of) -> None:

@@ -136,6 +136,7 @@ def test_the_alerts_fire_when_they_should(promtool: str, tmp_path: Path) -> None
     storage, quota = 'sq_storage_bytes{tenant="a"}', 'sqsuper_tenant_quota_bytes{tenant="a"}'
     errors = 'sqsuper_tenant_upstream_errors_total{tenant="a"}'
     calls = 'sq_api_calls_total{tenant="a"}'
+    backup = "sqsuper_backup_last_success_timestamp_seconds"
     restarts = 'sqsuper_tenant_restarts_total{tenant="a"}'
     tests = [
         rule_test({'up{job="sqsuper"}': "0x10"}, "SqsuperDown", "3m", True),
@@ -146,6 +147,10 @@ def test_the_alerts_fire_when_they_should(promtool: str, tmp_path: Path) -> None
         rule_test({storage: "85x10", quota: "100x10"}, "SqsuperQuotaNearlyUsed", "8m", False),
         rule_test({errors: "0+60x20", calls: "0+600x20"}, "SqsuperUpstreamErrors", "15m", True),
         rule_test({errors: "0+6x20", calls: "0+600x20"}, "SqsuperUpstreamErrors", "15m", False),
+        # What was due an hour after the begin of time was made; the next one was not.
+        rule_test({backup: "3600x2000"}, "SqsuperBackupOverdue", "27h", False),
+        rule_test({backup: "3600x2000"}, "SqsuperBackupOverdue", "29h", True),
+        rule_test({}, "SqsuperBackupOverdue", "29h", False),
         rule_test({restarts: "0+1x20"}, "SqsuperTenantRestarts", "15m", True),
         rule_test({restarts: "3x20"}, "SqsuperTenantRestarts", "15m", False),
         rule_test(

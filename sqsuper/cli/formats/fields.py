@@ -15,6 +15,13 @@ from sqsuper.cli.formats.found import FormatError, Found
 _LIVE = frozenset({"", "active", "assigned", "enabled", "live", "ok", "on", "purchased", "sold"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_TOKEN, _NAME = ("token", "api_key"), ("name", "id")
+_EMAIL = ("admin_email", "email", "customer_email")
+_STATUS, _ENABLED = ("status", "state"), ("active", "enabled")
+_USUAL = frozenset({*_TOKEN, *_NAME, *_EMAIL, *_STATUS, *_ENABLED, "port", "data_dir", "quota_mb"})
+MAX_QUOTA_MB = 10**9
+_MAX_EMAIL = 320
+_MAX_NAME, _MAX_NAMES = 40, 20
 
 
 @attrs.frozen
@@ -82,18 +89,48 @@ class Fields:
                 raise self.wrong(key, "true or false")
         return True
 
+    def email(self, notes: list[str]) -> str | None:
+        """Return whom to write to; what can be none is told in `notes`."""
+        for key in _EMAIL:
+            value = self.values.get(key)
+            if not value:
+                continue
+            if isinstance(value, str) and value.isprintable() and len(value) <= _MAX_EMAIL:
+                return value.strip() or None
+            notes.append(f"its {key} is no e-mail address, and is not taken over")
+        return None
+
+    def others(self, *read: str) -> list[str]:
+        """Return the names of fields that say something and are none of the usual ones.
+
+        `read`: further ones that the format takes something from.
+        """
+        known = _USUAL.union(read)
+        told = ((key, value) for key, value in self.values.items() if value not in ("", None))
+        return [key for key, _ in told if key not in known]
+
     def found(self, notes: Iterable[str] = (), **known: Any) -> Found:
         """Return the tenant that the usual fields tell of; `known` goes before them."""
-        status = (self.text("status", "state") or "").lower()
+        status = (self.text(*_STATUS) or "").lower()
         told = list(notes)
         if status not in _LIVE:
             told.append(f"its status is {status}, so it is taken over disabled")
         facts: dict[str, Any] = {
-            "token": self.text("token", "api_key"),
-            "name": self.text("name", "id"),
+            "token": self.text(*_TOKEN),
+            "name": self.text(*_NAME),
             "port": self.number(1, 65535, "port"),
             "data_dir": self.path("data_dir"),
-            "quota_mb": self.number(1, 10**9, "quota_mb"),
-            "enabled": self.flag("active", "enabled") and status in _LIVE,
+            "quota_mb": self.number(1, MAX_QUOTA_MB, "quota_mb"),
+            "admin_email": self.email(told),
+            "enabled": self.flag(*_ENABLED) and status in _LIVE,
         }
         return Found(self.where, notes=tuple(told), **{**facts, **known})
+
+
+def not_taken(names: Iterable[str]) -> tuple[str, ...]:
+    """Return a note for each field that nothing here stands for; each name counts once."""
+    each = list(dict.fromkeys(names))
+    notes = [f"{name[:_MAX_NAME]} is not taken over" for name in each[:_MAX_NAMES]]
+    if len(each) > _MAX_NAMES:
+        notes.append(f"{len(each) - _MAX_NAMES} further fields are not taken over")
+    return tuple(notes)

@@ -21,6 +21,7 @@ class Found:
     data_dir: Path | None = None
     enabled: bool = True
     quota_mb: int | None = None
+    admin_email: str | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -8,7 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
-from sqsuper.cli.formats.fields import Fields
+from sqsuper.cli.formats.fields import Fields, not_taken
 from sqsuper.cli.formats.found import FormatError, Found, Listing
 
 NGINX = "an nginx map"
@@ -100,7 +100,8 @@ def read_systemd(text: str, file: str, base: Path) -> Listing:
     name = Path(file).name.removesuffix(".env").removeprefix("sq-tenant@")
     fields = Fields(values, file, None, "the file", base)
     data_dir = fields.path("data_dir", "sq_data_dir") or SYSTEMD_DATA / name
-    return Listing(SYSTEMD, (fields.found(name=name, data_dir=data_dir),))
+    left = not_taken(key.upper() for key in fields.others("sq_data_dir"))
+    return Listing(SYSTEMD, (fields.found(name=name, data_dir=data_dir),), left)
 
 
 def read_csv(text: str, file: str, base: Path) -> Listing:
@@ -116,6 +117,7 @@ def read_csv(text: str, file: str, base: Path) -> Listing:
     )
     found: list[Found] = []
     notes: list[str] = []
+    left: list[str] = []
     try:
         for row in rows:
             line = above + rows.line_num
@@ -129,10 +131,11 @@ def read_csv(text: str, file: str, base: Path) -> Listing:
                 slot = fields.text("slot", "name")
                 notes.append(f"line {line}: no token{f' in slot {slot}' if slot else ''}, left out")
                 continue
+            left += fields.others()
             found.append(fields.found())
     except csv.Error as error:
         raise FormatError(file, above + rows.line_num, f"is not CSV: {error}") from None
-    return Listing(CSV, tuple(found), tuple(notes))
+    return Listing(CSV, tuple(found), (*notes, *not_taken(left)))
 
 
 def is_csv(text: str) -> bool:

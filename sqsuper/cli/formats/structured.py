@@ -12,13 +12,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from sqsuper.cli.formats.fields import Fields
+import attrs
+
+from sqsuper.cli.formats.fields import MAX_QUOTA_MB, Fields, not_taken
 from sqsuper.cli.formats.found import FormatError, Found, Listing
 
 ROUTER = "a router configuration (JSON)"
 TENANTS = "a tenants file (JSON)"
 GATEWAY = "a gateway configuration (TOML)"
-_UNUSED = ("admin_key", "max_tenants", "default_quota_mb", "reload_on_change")
+_QUOTA = "default_quota_mb"
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -26,25 +28,40 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def read_json(text: str, file: str, base: Path) -> Listing:
-    """Return the tenants of a JSON file of any of the three forms. Raises FormatError."""
+    """Return the tenants of a JSON file of any of the three forms. Raises FormatError.
+
+    Its `default_quota_mb` becomes the quota of each tenant that names none.
+    """
     try:
         root = json.loads(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
         raise FormatError(file, error.lineno, f"is not JSON: {error.msg}") from None
     except RecursionError:
         raise FormatError(file, None, "is nested too deep") from None
-    notes: tuple[str, ...] = ()
+    left: list[str] = []
+    notes: list[str] = []
+    quota: int | None = None
     if isinstance(root, _Pairs):
         top = _once(root, file, "the file")
-        notes = tuple(f"{key} is not taken over" for key in _UNUSED if key in top)
         if "tenants" not in top:
             raise FormatError(file, None, "has no tenants")
-        root = top["tenants"]
+        root = top.pop("tenants")
+        quota = Fields(top, file, None, "the file", base).number(1, MAX_QUOTA_MB, _QUOTA)
+        top.pop(_QUOTA, None)
+        left += top
+    if quota is not None:
+        notes.append(
+            f"{_QUOTA}: {quota} MiB become the quota of its tenants that name none; for those"
+            " to come set defaults.quota_mb"
+        )
     if isinstance(root, _Pairs):
-        return Listing(TENANTS, tuple(_by_token(root, file, base)), notes)
-    if isinstance(root, list):
-        return Listing(ROUTER, _listed(root, file, base), notes)
-    raise FormatError(file, None, "tenants must be a list, or a mapping of tokens to tenants")
+        kind, tenants = TENANTS, _by_token(root, file, base, left)
+    elif isinstance(root, list):
+        kind, tenants = ROUTER, _listed(root, file, base, left)
+    else:
+        raise FormatError(file, None, "tenants must be a list, or a mapping of tokens to tenants")
+    found = (one if one.quota_mb else attrs.evolve(one, quota_mb=quota) for one in tenants)
+    return Listing(kind, tuple(found), (*not_taken(left), *notes))
 
 
 def read_gateway(text: str, file: str, base: Path) -> Listing:
@@ -57,8 +74,10 @@ def read_gateway(text: str, file: str, base: Path) -> Listing:
     if not isinstance(given, list):
         raise FormatError(file, None, "tenants must be a list: [[tenants]]")
     notes = []
+    left = [key for key in root if key not in {"gateway", "tenants"}]
     gateway = root.get("gateway")
     if isinstance(gateway, dict):
+        left += [f"gateway.{key}" for key in gateway if key not in {"listen_port", "admin_key"}]
         if "listen_port" in gateway:
             notes.append(f"listen_port {gateway['listen_port']}: gateway.listen says it here")
         if "admin_key" in gateway:
@@ -70,11 +89,13 @@ def read_gateway(text: str, file: str, base: Path) -> Listing:
         fields = Fields(entry, file, None, f"tenants[{number}]", base)
         phext = fields.text("phext")
         told = [] if phext is None else [f"its phext is {phext}; where its file is, is not said"]
+        left += fields.others("phext")
         found.append(fields.found(told))
-    return Listing(GATEWAY, tuple(found), tuple(notes))
+    return Listing(GATEWAY, tuple(found), (*notes, *not_taken(left)))
 
 
-def _by_token(pairs: _Pairs, file: str, base: Path) -> list[Found]:
+def _by_token(pairs: _Pairs, file: str, base: Path, left: list[str]) -> list[Found]:
+    """Return the tenants; add to `left` the names of fields that are not taken over."""
     found = []
     for number, (token, entry) in enumerate(pairs):
         # The key is a token: an error names the entry by its number.
@@ -82,18 +103,22 @@ def _by_token(pairs: _Pairs, file: str, base: Path) -> list[Found]:
         if not isinstance(entry, _Pairs):
             raise FormatError(file, None, f"{label} must be an object")
         fields = Fields(_once(entry, file, label), file, None, label, base)
+        left += fields.others()
         found.append(fields.found(token=token))
     return found
 
 
-def _listed(entries: list[Any], file: str, base: Path) -> tuple[Found, ...]:
+def _listed(entries: list[Any], file: str, base: Path, left: list[str]) -> list[Found]:
+    """See `_by_token`."""
     found = []
     for number, entry in enumerate(entries):
         label = f"tenants[{number}]"
         if not isinstance(entry, _Pairs):
             raise FormatError(file, None, f"{label} must be an object")
-        found.append(Fields(_once(entry, file, label), file, None, label, base).found())
-    return tuple(found)
+        fields = Fields(_once(entry, file, label), file, None, label, base)
+        left += fields.others()
+        found.append(fields.found())
+    return found
 
 
 def _once(pairs: _Pairs, file: str, what: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ SERVICE = ServiceFigures(
     wrong_tokens=5,
     causes={"memory limit": 2},
     events={"admin": 1},
+    backup=1e9 - 60,
 )
 FULL = TenantFigures(
     "full",
@@ -66,6 +67,11 @@ class Fixed:
 
     def service(self) -> ServiceFigures:
         return SERVICE
+
+
+class Unscheduled(Fixed):
+    def service(self) -> ServiceFigures:
+        return attrs.evolve(SERVICE, backup=None)
 
 
 def metrics_of(figures: list[TenantFigures], most: int = 2000) -> Metrics:
@@ -155,10 +161,19 @@ def test_all_of_the_service() -> None:
     assert values["sqsuper_gateway_connections",] == 3
     assert values["sqsuper_gateway_wrong_tokens_total",] == 5
     assert values["sqsuper_event_loop_lag_seconds",] == 0.125
+    assert values["sqsuper_backup_last_success_timestamp_seconds",] == 1e9 - 60
     assert values["sqsuper_request_duration_seconds_count",] == len(BOUNDS) + 1
     assert values["sqsuper_request_duration_seconds_bucket", "0.005"] == 5
     assert values["sqsuper_request_duration_seconds_sum",] == 9.5
     assert values["process_cpu_seconds_total",] > 0
+
+
+def test_no_time_of_backups_that_nobody_makes() -> None:
+    metrics = metrics_of([])
+    metrics._source = Unscheduled([])
+    names = {key[0] for key in values_of(metrics)}
+    assert "sqsuper_event_loop_lag_seconds" in names
+    assert "sqsuper_backup_last_success_timestamp_seconds" not in names
 
 
 def test_labels_are_escaped() -> None:

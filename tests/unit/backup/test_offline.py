@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +79,75 @@ def test_data_is_never_away_while_the_disk_works(
     restore(config, archive, Wish("alice", replace=True), put_aside=put_aside)
     assert there
     assert all(there)
+
+
+@pytest.fixture
+def two_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `elsewhere` be a file system of its own."""
+    rename, disk = os.rename, str(tmp_path / "elsewhere")
+
+    def renamed(source: Any, target: Any, **more: Any) -> None:
+        if not more and str(source).startswith(disk) != str(target).startswith(disk):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source, None, target)
+        rename(source, target, **more)
+
+    monkeypatch.setattr(os, "rename", renamed)
+
+
+@pytest.mark.usefixtures("two_disks")
+@pytest.mark.parametrize("has_root", [True, False])
+def test_data_on_another_file_system_is_put_aside_there(
+    config: Config, tmp_path: Path, has_root: bool
+) -> None:
+    bob = data(tmp_path / "elsewhere" / "bob", b="his")
+    if has_root:
+        config.data_root.mkdir(mode=0o700)
+    archive = all_backed_up(config)
+    (bob / "b.phext").write_text("spoilt")
+    (done,) = restore(config, archive, Wish("bob", replace=True), put_aside=put_aside)
+    assert contents(bob) == {"b.phext": b"his"}
+    assert done.aside is not None
+    assert done.aside.parent == tmp_path / "elsewhere" / ".archive"
+    assert contents(done.aside) == {"b.phext": b"spoilt"}
+    assert sorted(os.listdir(bob.parent)) == [".archive", "bob"]
+
+
+@pytest.mark.parametrize("disks", [1, 2])
+def test_a_switch_that_fails_half_way_loses_nothing(
+    config: Config,
+    tmp_path: Path,
+    disks: int,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bob = data(tmp_path / "elsewhere" / "bob", b="his")
+    archive = all_backed_up(config)
+    (bob / "b.phext").write_text("newer")
+    if disks == 2:
+        request.getfixturevalue("two_disks")
+    rename = os.rename
+
+    def renamed(source: Any, target: Any, **more: Any) -> None:
+        if more:
+            raise OSError(errno.EIO, "broken", source)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    with pytest.raises(BackupError, match="broken"):
+        restore(config, archive, Wish("bob", replace=True), put_aside=put_aside)
+    assert contents(bob) == {"b.phext": b"newer"}
+    assert not any(name.startswith(".bob") for name in os.listdir(bob.parent))
+
+
+def test_a_mount_point_is_told_before_anything_is_unpacked(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = data(tmp_path / "elsewhere" / "bob", b="his")
+    archive = all_backed_up(config)
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(bob))
+    with pytest.raises(BackupError, match="mount point"):
+        restore(config, archive, Wish(replace=True), put_aside=put_aside)
+    assert os.listdir(bob.parent) == ["bob"]
 
 
 def test_under_another_name(config: Config, tmp_path: Path) -> None:

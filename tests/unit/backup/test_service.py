@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timezone
 from pathlib import Path
 from typing import Any, cast
@@ -11,14 +11,13 @@ from typing import Any, cast
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from sqsuper.admin.files import put_aside
 from sqsuper.backup import service
 from sqsuper.backup.errors import BackupError, EndedError, TenantError, WrongNameError
-from sqsuper.backup.schedule import RETRY
-from sqsuper.backup.service import FIRST_LOOK, LOOK, Backups, Work
+from sqsuper.backup.schedule import PATIENCE, RETRY
+from sqsuper.backup.service import FIRST_LOOK, LOOK, Backups, Standing, Work
 from sqsuper.backup.targets import Wish
 from sqsuper.config.load import load
 from sqsuper.config.model import Backup, Config
@@ -27,30 +26,11 @@ from sqsuper.supervisor.events import Event, Events, Kind
 from sqsuper.supervisor.instance import State
 from sqsuper.supervisor.service import Supervisor
 from tests.unit.backup.support import MADE, contents, data
+from tests.unit.reactors import Immediate
 
 DAY = 86_400.0
 # 03:30 of MADE's day
 DUE = MADE - MADE % DAY + 3.5 * 3600
-
-
-class Reactor(Clock):
-    """Time that stands still, and a pool that calls at once."""
-
-    def getThreadPool(self) -> Reactor:
-        return self
-
-    def callInThreadWithCallback(
-        self, told: Callable[[bool, Any], None], call: Callable[[], Any]
-    ) -> None:
-        try:
-            result = call()
-        except Exception:
-            told(False, Failure())
-        else:
-            told(True, result)
-
-    def callFromThread(self, call: Callable[..., Any], *arguments: Any) -> None:
-        call(*arguments)
 
 
 @attrs.define
@@ -86,7 +66,7 @@ class World:
         self.directory = directory
         self.config = attrs.evolve(load(file), backup=Backup("03:30", 2, directory / "shelf"))
         self.now = DUE - 600
-        self.reactor = Reactor()
+        self.reactor = Immediate()
         self.events = Events(lambda: self.now)
         self.lives = {tenant.name: Life(tenant) for tenant in self.config.tenants}
         self.backups = self.made(self.config)
@@ -220,6 +200,35 @@ def test_one_that_lacks_tenants_is_told(world: World) -> None:
     assert name.endswith("-partial.tar.gz")
     (event,) = world.told()
     assert (event.cause, "alice: it was removed" in event.text) == ("partial", True)
+
+
+def test_how_it_stands(world: World) -> None:
+    assert world.backups.standing() is None
+    world.backups.startService()
+    assert world.backups.standing() is None
+    world.reactor.advance(FIRST_LOOK)
+    assert world.backups.standing() == Standing(DUE - 600, overdue=False)
+    world.go(DAY)
+    standing = world.backups.standing()
+    assert standing is not None
+    assert 0 <= (standing.last or 0) - DUE <= LOOK
+    del world.lives["alice"]
+    world.go(600 + PATIENCE - 100)
+    late = world.backups.standing()
+    assert late == attrs.evolve(standing, last=int(standing.last or 0))
+    world.go(100)
+    assert world.backups.standing() == attrs.evolve(late, overdue=True)
+    world.backups.apply(attrs.evolve(world.config, backup=Backup()))
+    assert world.backups.standing() is None
+
+
+def test_how_it_stands_when_none_was_ever_made(world: World) -> None:
+    (world.directory / "shelf").touch()
+    world.backups.startService()
+    world.reactor.advance(FIRST_LOOK)
+    assert world.backups.standing() == Standing(None, overdue=False)
+    world.go(PATIENCE)
+    assert world.backups.standing() == Standing(None, overdue=True)
 
 
 def test_on_request_and_back(world: World) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqsuper.backup import shelf
-from sqsuper.backup.schedule import RETRY, last_due, next_due, next_run
+from sqsuper.backup.schedule import PATIENCE, RETRY, is_overdue, last_due, next_due, next_run
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY = 86_400.0
@@ -82,6 +82,25 @@ class TestRuns:
 
     def test_the_clock_was_set_back(self) -> None:
         assert self.run(self.now + 30 * DAY) == self.today + DAY
+
+
+@pytest.mark.parametrize(
+    ("last", "after", "overdue"),
+    [
+        (0.0, 3600.0, False),
+        (-1.0, PATIENCE - 1, False),  # the one that is due now may be under way
+        (-1.0, PATIENCE, True),
+        (-DAY, PATIENCE - 1, False),
+        (-DAY - 1, 0.0, True),
+        (-9 * DAY, 0.0, True),
+        (None, 0.0, True),
+        (30 * DAY, 3600.0, False),  # the clock was set back
+    ],
+)
+def test_is_overdue(last: float | None, after: float, overdue: bool) -> None:
+    due = utc("2026-01-10T02:30")
+    made = None if last is None else due + last
+    assert is_overdue("03:30", due + after, last=made, zone=BERLIN) is overdue
 
 
 def daily(day: int, *, partial: bool = False) -> str:

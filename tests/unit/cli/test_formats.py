@@ -81,11 +81,54 @@ def test_the_one_wished_for() -> None:
     assert "secret" not in repr(listing)
 
 
+@pytest.mark.parametrize("by_token", [True, False])
+def test_what_the_configuration_has_a_key_for_is_taken_over(by_token: bool) -> None:
+    one = {"quota_mb": 5, "admin_email": "a@box.example", "tier": "gold", "created_at": None}
+    two = {"email": " b@box.example ", "tier": "", "limits": {"rate": 1}, "data_dir": "/b"}
+    tenants = (
+        {T1: one, T2: two}
+        if by_token
+        else [{"api_key": T1, "id": "a", **one}, {"token": T2, "name": "b", **two}]
+    )
+    top = {"default_quota_mb": 500, "max_tenants": 9, "tenants": tenants, "comment": "x"}
+    listing = parse(json.dumps(top), "f", BASE)
+    assert [(one.token, one.quota_mb, one.admin_email) for one in listing.tenants] == [
+        (T1, 5, "a@box.example"),
+        (T2, 500, "b@box.example"),
+    ]
+    *left, quota = listing.notes
+    names = ["max_tenants", "comment", "tier", "limits"]
+    assert left == [f"{name} is not taken over" for name in names]
+    assert "default_quota_mb: 500 MiB" in quota
+
+
+@pytest.mark.parametrize("email", [5, ["a"], "a\0b", "\ud800", "x" * 321, "a\nb"])
+def test_an_address_that_is_none_is_told(email: object) -> None:
+    (one,) = found(json.dumps([{"token": T1, "email": email}]))
+    assert one.admin_email is None
+    assert one.notes == ("its email is no e-mail address, and is not taken over",)
+
+
+def test_a_default_quota_that_is_none() -> None:
+    with pytest.raises(FormatError, match="default_quota_mb must be a whole number"):
+        found(f'{{"default_quota_mb": 0, "tenants": [{{"token": "{T1}"}}]}}')
+    (one,) = found(f'{{"default_quota_mb": null, "tenants": [{{"token": "{T1}"}}]}}')
+    assert one.quota_mb is None
+
+
+def test_names_of_fields_are_no_flood() -> None:
+    entry = {"token": T1, **{f"{number:03}{'x' * 99}": 1 for number in range(99)}}
+    notes = parse(json.dumps([entry]), "f", BASE).notes
+    assert len(notes) == 21
+    assert all(len(note) < 70 for note in notes)
+    assert notes[-1] == "79 further fields are not taken over"
+
+
 def test_the_gateway() -> None:
     listing = parse(
-        f"""[gateway]\nlisten_port = 1337\nadmin_key = "secret"\n
+        f"""[gateway]\nlisten_port = 1337\nadmin_key = "secret"\nlog = 1
         [[tenants]]\ntoken = "{T1}"\nname = "a"\nport = 1341\nphext = "notes"\n
-        [[tenants]]\ntoken = "{T2}"\nname = "b"\nport = 1342\n""",
+        [[tenants]]\ntoken = "{T2}"\nname = "b"\nport = 1342\nregion = "x"\n""",
         "f",
         BASE,
     )
@@ -95,6 +138,7 @@ def test_the_gateway() -> None:
         (T2, "b", 1342, None, True),
     ]
     assert "notes" in listing.tenants[0].notes[0]
+    assert listing.notes[2:] == ("gateway.log is not taken over", "region is not taken over")
     assert "secret" not in repr(listing)
 
 
@@ -161,7 +205,12 @@ def test_the_csv() -> None:
         (T2, None, None, "/srv/b", False),
     ]
     assert [one.where for one in listing.tenants] == ["f:2", "f:5"]
-    assert listing.notes == ("line 3: no token in slot 2, left out",)
+    assert listing.notes == (
+        "line 3: no token in slot 2, left out",
+        "slot is not taken over",
+        "purchased_at is not taken over",
+    )
+    assert [one.admin_email for one in listing.tenants] == ["a@example.org", None]
     assert "expired" in listing.tenants[1].notes[0]
 
 

@@ -81,6 +81,24 @@ def test_tenants_are_taken_over_in_place(
     assert "token rotate" in done.out
 
 
+def test_quota_and_address_are_taken_over(
+    conf: Path, here: Path, router: Router, command: Command
+) -> None:
+    entries = [
+        {"api_key": T[1], "data_dir": "a", "email": 'Anna "A: #" <a@box.example>'},
+        {"api_key": T[2], "data_dir": "b", "quota_mb": 7, "tier": "gold"},
+    ]
+    file = router(*entries)
+    file.write_text(json.dumps({"default_quota_mb": 500, "tenants": entries}))
+    done = command("import", file)
+    assert done.status == 0, done.err
+    tenants = {tenant.name: tenant for tenant in load(conf).tenants}
+    told = {name: (one.admin_email, one.settings.quota_mb) for name, one in tenants.items()}
+    assert told["a"] == ('Anna "A: #" <a@box.example>', 500)
+    assert told["b"] == (None, 7)
+    assert "tier is not taken over" in done.out
+
+
 def test_a_second_time_nothing_changes(conf: Path, router: Router, command: Command) -> None:
     file = router({"token": T[1], "port": 7101, "data_dir": "a"})
     assert command("import", file).status == 0
