@@ -57,7 +57,7 @@ lint: $(VENV)/.stamp-dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy conf/demo/run.py twisted/plugins/sqsuper_plugin.py
 	$(VENV)/bin/mypy packaging/manpages.py packaging/reproducible.py packaging/install_test.py packaging/test_deb.py packaging/test_systemd.py
-	MYPYPATH=packaging/binary $(VENV)/bin/mypy packaging/binary/build.py packaging/binary/pack.py packaging/binary/try_out.py packaging/test_binary.py packaging/sbom.py
+	MYPYPATH=packaging/binary $(VENV)/bin/mypy packaging/binary/build.py packaging/binary/importing.py packaging/binary/pack.py packaging/binary/try_out.py packaging/test_binary.py packaging/sbom.py
 	$(VENV)/bin/mypy packaging/sq/build.py
 	$(VENV)/bin/lint-imports
 

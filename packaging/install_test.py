@@ -1,8 +1,9 @@
 """Time each kind of artifact from "the file is here" to a tenant's first answered request.
 
 `install_test.py [KIND...]`, kinds as in `KINDS`: all without arguments. Each is taken from dist/
-and installed in a clean root of its own (`SUITE`, bookworm). What an installation downloads is
-downloaded, and counts. Status 1 when one does not work or takes longer than its goal.
+and installed in a clean root of its own (`SUITE`, by default what this machine has). What an
+installation downloads is downloaded, and counts. Status 1 when one does not work or takes longer
+than its goal.
 """
 
 from __future__ import annotations

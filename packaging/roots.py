@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,19 @@ import commands
 
 HERE = Path(__file__).resolve().parent
 BASES = HERE.parent / "build" / "roots"
-SUITE = os.environ.get("SUITE", "bookworm")
+
+
+def _own_suite() -> str:
+    """Return the release of Debian or Ubuntu that this machine has, or one that is usual."""
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME") or "bookworm"
+    except OSError:
+        return "bookworm"
+
+
+SUITE = os.environ.get("SUITE") or _own_suite()
+# Parts of an archive that the package's dependencies may be in; Ubuntu's are in both.
+COMPONENTS = ("main", "universe")
 ENTERED = "SQSUPER_ROOTS_ENTERED"
 DAY = 86_400.0
 REACHING = tuple(f"Acquire::{name}" for name in ("http", "https", "Retries", "Check-"))
@@ -170,8 +183,9 @@ def _base(suite: str, packages: Sequence[str]) -> Path:
 
 
 def _bootstrap(suite: str, base: Path) -> None:
-    sources = _sources(suite)
-    mirror = next((uri for uri, part in sources if part == suite), os.environ.get("SQSUPER_MIRROR"))
+    known = _sources(suite)
+    mirror = next((uri for uri, release, _ in known if release == suite), None)
+    mirror = mirror or os.environ.get("SQSUPER_MIRROR")
     if mirror is None:
         raise RootError(f"apt knows no mirror for {suite}: give one in SQSUPER_MIRROR")
     command = ["debootstrap", "--variant=minbase", suite, str(base), mirror]
@@ -183,7 +197,7 @@ def _bootstrap(suite: str, base: Path) -> None:
     done = commands.run(command, preexec_fn=outside)
     if done.returncode:
         raise RootError(f"{' '.join(command)}\n{done.stdout}")
-    lines = [f"deb {uri} {part} main\n" for uri, part in sources or [(mirror, suite)]]
+    lines = [f"deb {' '.join(source)}\n" for source in known or [(mirror, suite, "main")]]
     (base / "etc/apt/sources.list").write_text("".join(lines))
     settings = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True)
     # How to reach the mirror; not what suits this machine alone, such as packed lists.
@@ -193,14 +207,34 @@ def _bootstrap(suite: str, base: Path) -> None:
         shutil.copy(file, base / file.lstrip("/"))
 
 
-def _sources(suite: str) -> list[tuple[str, str]]:
-    """Return (address, part) of what this machine's apt knows of a suite: itself first."""
+def _sources(suite: str) -> list[tuple[str, str, str]]:
+    """Return (address, release, component) of what this machine's apt knows: `suite` first."""
+    told = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
     done = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
+        ["apt-get", "indextargets", "--format", told, "Created-By: Packages"],
         capture_output=True,
         text=True,
         check=False,
     )
-    known = {tuple(line.split()) for line in done.stdout.splitlines() if line.count(" ") == 1}
-    parts = (suite, f"{suite}-updates", f"{suite}-security")
-    return [(uri, part) for wanted in parts for uri, part in sorted(known) if part == wanted]
+    return sources(done.stdout, suite)
+
+
+def sources(told: str, suite: str) -> list[tuple[str, str, str]]:
+    """Return what `told`, in lines, has of `suite` and its updates, each once."""
+    known = {(_address(uri), *rest) for uri, *rest in map(str.split, told.splitlines())}
+    releases = (suite, f"{suite}-updates", f"{suite}-security")
+    return [
+        (uri, release, component)
+        for wanted in releases
+        for uri, release, component in sorted(entry for entry in known if len(entry) == 3)
+        if release == wanted and component in COMPONENTS
+    ]
+
+
+def _address(uri: str) -> str:
+    """Return the first address of a list of mirrors, which only apt can read; or `uri` itself."""
+    kind, _, file = uri.partition(":")
+    if kind != "mirror+file":
+        return uri
+    lines = Path(file.rstrip("/")).read_text("utf-8").splitlines()
+    return next(line.split()[0] for line in lines if line.strip() and not line.startswith("#"))

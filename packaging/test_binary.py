@@ -401,14 +401,14 @@ def test_several_first_starts_at_a_time_unpack_once(user: User) -> None:
 
 
 def _truncate(copy: Path) -> None:
-    file = next(copy.rglob("*.pyc"))
+    file = next(copy.rglob("modules.index"))
     file.chmod(0o600)
     os.truncate(file, 3)
     file.chmod(0o400)
 
 
 def _overwrite(copy: Path) -> None:
-    file = next((copy / "lib").rglob("os.py*"))
+    file = next(copy.rglob("modules.00"))
     file.chmod(0o600)
     file.write_bytes(b"\0" * file.stat().st_size)
     file.chmod(0o400)
@@ -559,6 +559,68 @@ def test_a_name_taken_in_the_temporary_directory_is_not_used(user: User) -> None
     assert not list(taken.iterdir())
     for place in {place for place in others if place.exists()} - before:
         shutil.rmtree(place)
+
+
+def test_a_damaged_download_says_so_and_leaves_nothing(user: User) -> None:
+    damaged = user.home / "damaged"
+    text = bytearray(BINARY.read_bytes())
+    text[len(text) // 2] ^= 1
+    damaged.write_bytes(text)
+    damaged.chmod(0o755)
+    ended = user.run("version", program=damaged)
+    assert ended.returncode == 1
+    # One line: in no other place it would be whole.
+    said = r"sqsuper: this program's file is damaged \(.+\): download it again\n"
+    assert re.fullmatch(said, ended.stderr), ended.stderr
+    assert not user.copies()
+    assert not user.in_temporary()
+
+
+@pytest.mark.skipif(not LINUX, reason="mounts")
+@pytest.mark.parametrize("options", ["size=20m", "nr_inodes=50", "noexec", "ro"])
+def test_a_place_that_is_full_or_runs_nothing_is_passed_over(user: User, options: str) -> None:
+    place = user.home / "place-of-little-use"
+    place.mkdir()
+    inside = (
+        f"mount -t tmpfs -o mode=700,{options} tmpfs {place} && {BINARY} version"
+        f" && find {place} -mindepth 2 ! -name .lock"
+    )
+    enter = [] if os.geteuid() == 0 else ["sudo", "-n", "-E"]
+    ended = subprocess.run(
+        [*enter, "unshare", "--mount", "sh", "-c", inside],
+        env={
+            **user.environment,
+            "XDG_CACHE_HOME": str(place),
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    # Nothing of a try is left behind there.
+    assert ended.stdout == user.version()
+    assert len(user.copies()) == 1
+
+
+@pytest.mark.skipif(not LINUX, reason="chroot")
+def test_where_there_is_no_c_library_of_that_kind_it_says_what_it_needs(user: User) -> None:
+    root = user.home / "root"
+    for directory in ("bin", "tmp"):
+        (root / directory).mkdir(parents=True)
+    shutil.copy(BINARY, root / "bin" / "sqsuper")
+    enter = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    ended = subprocess.run(
+        [*enter, "chroot", str(root), "/bin/sqsuper", "version"],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "it needs the GNU C library (glibc) 2.34 or newer" in ended.stderr
+    (kept,) = (root / "tmp").iterdir()
+    assert [left.name for left in kept.iterdir()] == [".lock"]
 
 
 @pytest.mark.skipif(not LINUX, reason="chroot")

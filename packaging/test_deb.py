@@ -1,6 +1,7 @@
 """Install, start, upgrade, remove and purge the real package in a clean root.
 
-`test_deb.py [PACKAGE]`; without one it is built. `SUITE` (bookworm) names the distribution. The
+`test_deb.py [PACKAGE]`; without one it is built. `SUITE` names the distribution, by
+default this machine's. The
 dependencies come from the mirror; the service runs by its unit file's own command, with its
 socket passed, and maintainer scripts' calls of systemctl are carried out.
 """

@@ -6,6 +6,7 @@ directories and sockets; not those that confine it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shlex
@@ -229,9 +230,10 @@ class SystemctlStandIn:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
-        while self._ask.exists():
-            for line in self._ask.read_text().splitlines():
-                self._answer.write_text(self._do(line.split()) + "\n")
+        with contextlib.suppress(FileNotFoundError):  # then the root has gone
+            while True:
+                for line in self._ask.read_text().splitlines():
+                    self._answer.write_text(self._do(line.split()) + "\n")
 
     def _do(self, words: list[str]) -> str:
         verb, *units = [word for word in words if not word.startswith("-")]

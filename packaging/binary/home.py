@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import elf
+import modules
 
 # Of the standard library: tests, other programs, and what asks for libraries we do not bring.
 LEFT_OUT = {
@@ -159,8 +160,10 @@ class Home:
     def compile(self) -> None:
         """Compile all modules, so that none is compiled or written when it runs.
 
-        Only the compiled form is kept, but for programs that are started by their files.
+        Only the compiled form is kept, most of it in a few files, but for programs that are
+        started by their files.
         """
+        modules.hook(self.library)
         for directory in [self.library, *(p for p in self.library.rglob("*") if p.is_dir())]:
             for source in directory.glob("*.py"):
                 program = directory.is_relative_to(self.site / OURS) and _is_program(source)
@@ -174,6 +177,7 @@ class Home:
                 )
                 if not program:
                     source.unlink()
+        modules.gather(self.library)
 
     def _files(self) -> list[Path]:
         return sorted(p for p in self.root.rglob("*") if p.is_file() and not p.is_symlink())

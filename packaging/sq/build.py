@@ -41,6 +41,7 @@ def main(work: Path, target: Path) -> None:
     source = _source(work)
     shutil.copy(HERE / "Cargo.lock", source / "Cargo.lock")
     flags = [f"--remap-path-prefix={Path.home()}=.", f"--remap-path-prefix={source}=."]
+    flags.append("--cap-lints=allow")  # what the compiler says of it is for its authors
     if platform.system() != "Darwin":
         flags += ["-C", "target-feature=+crt-static"]
     environment = {

@@ -1,153 +1,85 @@
-//! What is embedded, and its copy on disk.
+//! What is embedded: files in groups, each group packed apart, so that several threads can work.
 //!
-//! The manifest has a line for each file, `MODE SIZE PATH` (octal, decimal, `/` between names);
-//! the contents are all files behind one another, in that order, as one Zstandard frame.
+//! The manifest has a line `group PACKED UNPACKED` (bytes) for each group and below it one for each
+//! of its files, `MODE SIZE PATH` (octal, bytes, `/` between names). The contents are the groups
+//! behind one another: each is its files behind one another, as one Zstandard frame. The manifest
+//! is one too. Frames have checksums.
 
-use std::fs::{self, File, FileTimes};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::fmt;
 
-use sha2::{Digest, Sha256};
-
-use crate::places;
-
-static MANIFEST: &str = include_str!(env!("SQSUPER_MANIFEST"));
+static MANIFEST: &[u8] = include_bytes!(env!("SQSUPER_MANIFEST"));
 static CONTENTS: &[u8] = include_bytes!(env!("SQSUPER_CONTENTS"));
-/// SHA-256 of both, in that order, in hexadecimal.
-const DIGEST: &str = env!("SQSUPER_DIGEST");
-const VERSION: &str = env!("SQSUPER_VERSION");
+/// Why this program's own file cannot be used, wherever it would be unpacked.
+#[derive(Debug)]
+pub struct Damaged(String);
 
-/// Every file's time: one that was written to later is not as we left it.
-const WRITTEN: Duration = Duration::from_secs(1_000_000_000);
-const LOCK: &str = ".lock";
-/// How names begin of what a start that was killed may leave.
-const UNFINISHED: &str = ".unpacking-";
-const REPLACED: &str = ".replaced-";
-
-struct Entry {
-    mode: u32,
-    size: u64,
-    path: &'static str,
+impl fmt::Display for Damaged {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Damaged(cause) = self;
+        write!(
+            to,
+            "this program's file is damaged ({cause}): download it again"
+        )
+    }
 }
 
-fn entries() -> impl Iterator<Item = Entry> {
-    MANIFEST.lines().map(|line| {
+/// More than a manifest ever has.
+const MANIFEST_LIMIT: usize = 1 << 24;
+
+pub struct Entry {
+    pub mode: u32,
+    pub size: usize,
+    pub path: String,
+}
+
+pub struct Group {
+    pub entries: Vec<Entry>,
+    packed: &'static [u8],
+    unpacked: usize,
+}
+
+/// Return the groups, those with most to do first.
+pub fn groups() -> Result<Vec<Group>, Damaged> {
+    let manifest = unpack(MANIFEST, MANIFEST_LIMIT)?;
+    let manifest = String::from_utf8(manifest).map_err(|error| Damaged(error.to_string()))?;
+    parse(&manifest, CONTENTS).ok_or_else(|| Damaged("no line of its manifest".to_owned()))
+}
+
+fn parse(manifest: &str, mut contents: &'static [u8]) -> Option<Vec<Group>> {
+    let mut groups: Vec<Group> = Vec::new();
+    for line in manifest.lines() {
         let mut fields = line.splitn(3, ' ');
-        let mut field = || fields.next().expect("a manifest's line has three fields");
-        Entry {
-            mode: u32::from_str_radix(field(), 8).expect("an octal mode"),
-            size: field().parse().expect("a size"),
-            path: field(),
-        }
-    })
-}
-
-/// Return the directory of this version's files in `base`, which is private to this user;
-/// unpack them if they are not there, or not as they were. `try_out` judges a new copy.
-pub fn unpacked(
-    base: &Path,
-    try_out: impl Fn(&Path) -> Result<(), String>,
-) -> Result<PathBuf, String> {
-    let directory = base.join(format!("{VERSION}-{}", &DIGEST[..16]));
-    if is_whole(&directory) {
-        return Ok(directory);
-    }
-    // Of several first starts at a time one unpacks, and the others wait for it.
-    let lock = places::lock(&base.join(LOCK)).map_err(|error| format!("{LOCK}: {error}"))?;
-    if !is_whole(&directory) {
-        sweep(base);
-        let number = std::process::id();
-        let new = base.join(format!("{UNFINISHED}{number}"));
-        let old = base.join(format!("{REPLACED}{number}"));
-        let made = unpack(&new)
-            .and_then(|()| try_out(&new))
-            .and_then(|()| put_in_place(&new, &directory, &old).map_err(|error| error.to_string()));
-        sweep(base);
-        made?;
-    }
-    drop(lock);
-    Ok(directory)
-}
-
-/// Whether every file is there with our mode, size and time, and nobody else's.
-fn is_whole(directory: &Path) -> bool {
-    places::is_private(directory).is_ok()
-        && entries().all(|entry| {
-            fs::symlink_metadata(directory.join(entry.path)).is_ok_and(|found| {
-                found.is_file()
-                    && found.len() == entry.size
-                    && found
-                        .modified()
-                        .is_ok_and(|at| at == SystemTime::UNIX_EPOCH + WRITTEN)
-                    && places::has_mode(&found, entry.mode)
-            })
-        })
-}
-
-fn unpack(directory: &Path) -> Result<(), String> {
-    let mut digest = Sha256::new();
-    digest.update(MANIFEST);
-    digest.update(CONTENTS);
-    let found: String = digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    if found != DIGEST {
-        return Err("this program's file is damaged: download it again".to_owned());
-    }
-    let mut contents = ruzstd::decoding::StreamingDecoder::new(CONTENTS)
-        .map_err(|error| format!("this program's file is damaged: {error}"))?;
-    write_all(directory, &mut contents).map_err(|error| error.to_string())
-}
-
-fn write_all(directory: &Path, contents: &mut impl Read) -> io::Result<()> {
-    places::make_private(directory)?;
-    let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + WRITTEN);
-    let mut parent = PathBuf::new();
-    let mut text = Vec::new();
-    for entry in entries() {
-        let path = directory.join(entry.path);
-        let holds = path.parent().expect("it is below `directory`");
-        if holds != parent {
-            parent = holds.to_owned();
-            places::make_private_below(directory, holds)?;
-        }
-        text.resize(usize::try_from(entry.size).map_err(io::Error::other)?, 0);
-        contents.read_exact(&mut text)?;
-        let mut file = places::opening(entry.mode).open(&path)?;
-        file.write_all(&text)?;
-        file.set_times(times)?;
-    }
-    Ok(())
-}
-
-fn put_in_place(new: &Path, directory: &Path, old: &Path) -> io::Result<()> {
-    // Programs that run from a damaged copy find the same names in the new one.
-    match fs::rename(directory, old) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::rename(new, directory)
-}
-
-/// Remove what starts left that were killed; the lock is ours, so nobody is at it.
-fn sweep(base: &Path) {
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(UNFINISHED) || name.starts_with(REPLACED) {
-            let path = entry.path();
-            if fs::remove_dir_all(&path).is_err() {
-                let _ = fs::remove_file(&path);
-            }
+        let (first, second, third) = (fields.next()?, fields.next()?, fields.next()?);
+        if first == "group" {
+            let (packed, rest) = contents.split_at_checked(second.parse().ok()?)?;
+            contents = rest;
+            groups.push(Group {
+                entries: Vec::new(),
+                packed,
+                unpacked: third.parse().ok()?,
+            });
+        } else {
+            groups.last_mut()?.entries.push(Entry {
+                mode: u32::from_str_radix(first, 8).ok()?,
+                size: second.parse().ok()?,
+                path: third.to_owned(),
+            });
         }
     }
+    Some(groups)
 }
 
-/// Open a lock's file and wait until it is ours.
-pub fn wait_for(file: File) -> io::Result<File> {
-    file.lock()?;
-    Ok(file)
+impl Group {
+    /// Return the group's files behind one another.
+    pub fn unpack(&self) -> Result<Vec<u8>, Damaged> {
+        unpack(self.packed, self.unpacked)
+    }
+}
+
+fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, Damaged> {
+    let mut text = Vec::with_capacity(limit);
+    match zstd_safe::decompress(&mut text, packed) {
+        Ok(_) => Ok(text),
+        Err(code) => Err(Damaged(zstd_safe::get_error_name(code).to_owned())),
+    }
 }

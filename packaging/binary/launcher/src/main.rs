@@ -9,11 +9,14 @@ mod archive;
 #[cfg_attr(windows, path = "become_windows.rs")]
 mod becoming;
 mod places;
+mod unpacked;
 
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use unpacked::Problem;
 
 /// What the system lacks when the interpreter cannot run at all.
 const NEEDS: &str = env!("SQSUPER_NEEDS");
@@ -26,7 +29,10 @@ fn main() {
     let arguments: Vec<OsString> = words.collect();
     let mut refusals = Vec::new();
     for place in places::candidates() {
-        let unpacked = || archive::unpacked(&place.open()?, try_out);
+        let unpacked = || {
+            let base = place.open()?;
+            unpacked::unpacked(&base, try_out).inspect_err(|_| place.give_up(&base))
+        };
         match places::with_plain_umask(unpacked) {
             Ok(directory) => {
                 let mut command = Command::new(directory.join(PROGRAM));
@@ -34,7 +40,11 @@ fn main() {
                 let problem = becoming::become_it(command);
                 refusals.push(format!("{}: {problem}", directory.display()));
             }
-            Err(problem) => refusals.push(format!("{place}: {problem}")),
+            Err(Problem::Damaged(damaged)) => {
+                eprintln!("sqsuper: {damaged}");
+                std::process::exit(1);
+            }
+            Err(Problem::Place(cause)) => refusals.push(format!("{place}: {cause}")),
         }
     }
     eprintln!("sqsuper: found no directory to unpack into and run from:");

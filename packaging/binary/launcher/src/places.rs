@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[cfg_attr(unix, path = "places/unix.rs")]
 #[cfg_attr(windows, path = "places/windows.rs")]
@@ -47,6 +47,13 @@ impl Place {
                 let within = system::trusted(within)?;
                 system::make_unforeseen(&within).map_err(|error| error.to_string())
             }
+        }
+    }
+
+    /// Leave nothing of a directory that was made for this start alone, and is not used.
+    pub fn give_up(&self, directory: &Path) {
+        if let Place::New { .. } = self {
+            let _ = std::fs::remove_dir_all(directory);
         }
     }
 }

@@ -85,7 +85,7 @@ pub fn opening(mode: u32) -> OpenOptions {
 
 /// Run `work` with a umask that takes nothing from the user; what is started later has its own.
 pub fn with_plain_umask<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: it cannot fail, and there is one thread.
+    // SAFETY: it cannot fail; there is one thread now, and those that `work` starts it ends.
     let before = unsafe { libc::umask(0o077) };
     let result = work();
     // SAFETY: as above.
@@ -133,5 +133,5 @@ pub fn lock(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
-    crate::archive::wait_for(file)
+    crate::unpacked::wait_for(file)
 }

@@ -71,5 +71,5 @@ pub fn lock(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .open(path)?;
-    crate::archive::wait_for(file)
+    crate::unpacked::wait_for(file)
 }
