@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
+from sqsuper.admin.snapshot import Snapshot
 from sqsuper.config.model import Tenant, Token
 from sqsuper.config.overlay import Patch
-from sqsuper.gateway.statistics import Statistics
 from sqsuper.supervisor.events import Event
 from sqsuper.supervisor.instance import Change, State
 from sqsuper.supervisor.lifecycle import Lifecycle
@@ -25,11 +25,7 @@ class Known:
 
     tenant: Tenant
     life: Lifecycle
-    memory: int | None
-    threads: int | None
-    restarts: int
-    storage: int | None
-    traffic: Statistics
+    snapshot: Snapshot
     now: float
     wall: float
 
@@ -42,29 +38,29 @@ def tenant_of(known: Known) -> dict[str, Any]:
     tenant, life = known.tenant, known.life
     changes = life.instance.history
     last = changes[-1] if changes else None
-    runs = life.pid is not None
-    traffic = known.traffic
+    snapshot = known.snapshot
+    traffic = snapshot.traffic
     return {
         "tenant_id": tenant.name,
-        "state": life.state.value,
+        "state": snapshot.state.value,
         "reason": None if last is None else last.reason,
         "since": None if last is None else known.since_the_epoch(last.at),
         "enabled": tenant.enabled,
         "held": life.held,
         "engine": tenant.settings.engine.value,
-        "pid": life.pid,
+        "pid": snapshot.pid,
         "address": _address(life),
         "port": tenant.port,
-        "uptime_s": _uptime(changes, known.now) if runs else None,
-        "restarts": known.restarts,
-        "memory_bytes": known.memory if runs else None,
-        "threads": known.threads if runs else None,
+        "uptime_s": None if snapshot.pid is None else _uptime(changes, known.now),
+        "restarts": snapshot.restarts,
+        "memory_bytes": snapshot.memory,
+        "threads": snapshot.threads,
         "requests": traffic.requests,
         "bytes_in": traffic.bytes_in,
         "bytes_out": traffic.bytes_out,
         "in_flight": traffic.in_flight,
         "latency": {"p50": traffic.p50, "p95": traffic.p95, "p99": traffic.p99},
-        "storage_bytes": known.storage,
+        "storage_bytes": snapshot.storage,
         "quota_bytes": tenant.settings.quota_bytes,
         "last_active": _last_active(known),
         "admin_email": tenant.admin_email,
@@ -76,7 +72,9 @@ def tenant_of(known: Known) -> dict[str, Any]:
 def _last_active(known: Known) -> float | None:
     """Return when it was used last, be it at a port of its own."""
     used = known.since_the_epoch(known.life.last_used) if known.life.instance.history else None
-    return max((at for at in (used, known.traffic.last_active) if at is not None), default=None)
+    return max(
+        (at for at in (used, known.snapshot.traffic.last_active) if at is not None), default=None
+    )
 
 
 def origin_of(tenant: Tenant, held: bool) -> dict[str, Any]:

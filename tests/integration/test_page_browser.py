@@ -37,6 +37,7 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
     command = {"engine": "command", "command": printing(HOSTILE), "start": "eager"}
     config = {
         "defaults": {"monitor": {"interval": "500ms", "detail": "2s"}},
+        "backup": {"at": "03:30"},
         "tenants": {
             "alice": {
                 "token_sha256": [{"sha256": digest("alice"), "label": LABEL}],
@@ -124,6 +125,7 @@ def test_what_happens_is_seen_without_loading_again(here: Seat) -> None:
     page.evaluate("window.same = true")
     shows(page, "alice", "healthy")
     page.locator("tr[data-name=alice] .spark .line").first.wait_for(state="attached")
+    page.locator("#backup time", has_text=re.compile("now|ago")).wait_for()
     pid = here.admin.get("/tenants/alice")["pid"]
     os.kill(pid, signal.SIGKILL)
     page.locator("#events li", has_text="alice").filter(has_text="restarted").first.wait_for()
@@ -204,12 +206,10 @@ def test_a_tenant_is_disabled_enabled_and_removed_by_its_name(here: Seat) -> Non
     page.locator("[data-act=disable]").wait_for()
     confirmed(page, "start")
     eventually(lambda: status() == 200, "it is served", 20)
-    page.click("[data-revoke]")
-    with page.expect_navigation():
-        page.locator("#ask button[value=yes]").click()
-    page.locator(".tokens", has_text="revoked").or_(
-        page.locator(".tokens", has_text="No token")
-    ).wait_for()
+    page.click("[data-does=revoke]")
+    page.locator("#ask button[value=yes]").click()
+    page.locator("#no-token").wait_for()
+    assert page.locator("#tokens tr").count() == 0
     assert status() == 401
     page.click("#remove")
     yes = page.locator("#ask button[value=yes]")
@@ -243,27 +243,89 @@ def test_charts_are_drawn_and_say_in_words_what_they_show(here: Seat) -> None:
     here.sign_in()
     page = here.open("/tenants/alice")
     page.locator("[data-chart=memory] [aria-label*='now']").wait_for()
-    page.locator("[data-chart=requests] [aria-label*='now']").wait_for()
-    assert page.locator(".plot canvas").count() == 5
+    for key in ("memory", "cpu", "threads", "requests"):
+        page.locator(f"[data-chart={key}] [aria-label*='now'] canvas").wait_for()
+    here.admin.done("POST", "/tenants/add", {"tenant_id": "kira", "port": "none"}, 201)
+    page.goto(f"{here.url}/tenants/kira")
+    page.locator("#live.is-on").wait_for()
+    assert page.locator(".plot.is-empty[aria-label*='no figures yet']").count() == 5
+    assert not page.locator(".plot canvas").count()
+    here.admin.done("DELETE", "/tenants/kira", {})
     assert page.locator(".tiles [data-cell=requests], .facts [data-cell=requests]").count() == 1
 
 
 def test_a_new_token_is_shown_once_and_kept_nowhere(here: Seat) -> None:
     here.sign_in()
     page = here.open("/tenants/dana")
-    page.click("[data-rotate]")
+    page.locator("#live.is-on").wait_for()
+    page.click("[data-does=rotate]")
     page.locator("#ask button[value=yes]").click()
     token = page.locator("#secret-token", has_text=TOKEN).inner_text()
     assert here.admin.running.request("GET", "/api/v2/toc?p=x", token=token).status == 200
-    with page.expect_navigation():
-        page.click("#secret-close")
-    page.locator("[data-rotate]").first.wait_for()
+    page.locator("#tokens tr:nth-child(2) time", has_text="just now").wait_for()
+    for _ in range(3):
+        page.keyboard.press("Escape")
+    assert page.locator("#secret").is_visible()
+    assert violations(page) == []
+    page.click("#secret-close")
+    page.wait_for_function("document.activeElement.dataset.does === 'rotate'")
+    page.locator("#tokens tr", has_text="until").wait_for()
+    gone(here, page, token)
+
+
+def gone(here: Seat, page: Page, token: str) -> None:
+    """Check that nothing of a token is left in the page, the browser or the log."""
     kept = page.evaluate(
         "[document.documentElement.outerHTML, location.href, JSON.stringify(history.state),"
         " JSON.stringify({...localStorage, ...sessionStorage})]"
     )
     assert not TOKEN.search(" ".join(filter(None, kept)))
     assert token not in here.admin.running.output
+
+
+def test_a_tenant_without_a_token_gets_its_first_one(here: Seat) -> None:
+    here.admin.done("POST", "/tenants/add", {"tenant_id": "ines", "port": "none"}, 201)
+    [made] = here.admin.get("/tenants/ines/tokens")
+    here.admin.done("DELETE", f"/tenants/ines/tokens/{made['digest8']}", {})
+    here.sign_in()
+    page = here.open("/tenants/ines")
+    page.locator("#live.is-on").wait_for()
+    page.locator("#no-token").wait_for()
+    page.click("#issue-open")
+    page.fill("#issue [name=label]", "first")
+    page.select_option("#issue [name=scope]", "ro")
+    page.select_option("#issue [name=expires]", "day")
+    page.fill("#issue [name=day]", "2001-01-01")
+    assert violations(page) == []
+    with page.expect_request("**/tenants/ines/tokens") as asked:
+        page.click("#issue [type=submit]")
+    assert asked.value.headers["x-csrf-token"]
+    token = page.locator("#secret-token", has_text=TOKEN).inner_text()
+    assert "update" not in page.locator("#secret-lines").inner_text()
+    assert f"export TOKEN={token}" in page.locator("#secret-lines").inner_text()
+    page.click("#secret-close")
+    row = page.locator("#tokens tr")
+    row.filter(has_text="expired").wait_for()
+    assert not row.locator("[data-does=rotate]").is_visible()
+    gone(here, page, token)
+    page.click("#issue-open")
+    assert page.locator("#issue [name=label]").input_value() == ""
+    page.keyboard.press("Enter")
+    token = page.locator("#secret-token", has_text=TOKEN).inner_text()
+    assert here.admin.running.request("GET", "/api/v2/toc?p=x", token=token).status == 200
+    page.click("#secret-close")
+    page.wait_for_function("document.activeElement.id === 'issue-open'")
+    here.admin.done("DELETE", "/tenants/ines", {})
+
+
+def test_a_tenant_kept_by_hand_says_where_its_tokens_are_made(here: Seat) -> None:
+    here.sign_in()
+    page = here.open("/tenants/bob")
+    page.locator("#live.is-on").wait_for()
+    assert "tenants.yaml:1" in page.locator(".hint").inner_text()
+    assert not page.locator("#issue-open").count()
+    assert not page.locator("[data-does=rotate]").is_visible()
+    assert page.locator("[data-does=revoke]").is_visible()
 
 
 def test_a_tenant_is_added_with_a_line_to_try(here: Seat) -> None:
@@ -275,6 +337,12 @@ def test_a_tenant_is_added_with_a_line_to_try(here: Seat) -> None:
     assert here.admin.running.url in page.locator("#secret-lines").inner_text()
     page.click("#secret-close")
     page.wait_for_url(f"{here.url}/tenants/frank")
+    page.goto(here.url)
+    page.click("#add-open")
+    page.fill("#add [name=tenant_id]", "frank")
+    page.keyboard.press("Enter")
+    page.locator("#adding .error", has_text="frank").wait_for()
+    page.goto(f"{here.url}/tenants/frank")
     here.admin.done("DELETE", "/tenants/frank", {})
     page.wait_for_url(f"{here.url}/")
 

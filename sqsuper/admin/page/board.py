@@ -14,9 +14,10 @@ import attrs
 
 from sqsuper.admin import views
 from sqsuper.admin.control import Control
-from sqsuper.admin.page.rows import Row, as_dict, row_of, shown
+from sqsuper.admin.page.rows import Row, row_of, shown
 from sqsuper.admin.page.sparks import spark_of
 from sqsuper.admin.page.traffic import Course
+from sqsuper.admin.snapshot import snapshot_of
 from sqsuper.config.model import Tenant
 from sqsuper.gateway.statistics import Statistics
 from sqsuper.supervisor.events import Event
@@ -122,7 +123,8 @@ class Board:
 
     def _renew(self, tenant: Tenant, now: float, round_: int) -> Row:
         name = tenant.name
-        row = row_of(self._control, tenant, self._follow(name, now), self._offset)
+        life, shot = self._control.supervisor.lives[name], snapshot_of(self._control, name)
+        row = row_of(tenant, life, shot, self._follow(name, shot.traffic, now), self._offset)
         kept = self._kept.get(name)
         if kept is None:
             self._kept[name] = _Kept(row, _said(row), round_)
@@ -130,8 +132,7 @@ class Board:
             kept.row, kept.text, kept.round = row, _said(row), round_
         return row
 
-    def _follow(self, name: str, now: float) -> Course | None:
-        counted = self._control.gateway.statistics(name)
+    def _follow(self, name: str, counted: Statistics, now: float) -> Course | None:
         course = self._courses.get(name)
         if course is None:
             if not (counted.requests or counted.in_flight):
@@ -153,7 +154,7 @@ class Board:
         self._order = [tenant.name for tenant in self._tenants]
 
     def _total(self, states: Counter[str], sums: dict[str, int], now: float, round_: int) -> None:
-        course = self._course
+        course, backup = self._course, self._control.archives.standing()
         course.take(self._control.gateway.totals().all, now)
         self.totals = {
             "tenants": sum(states.values()),
@@ -166,6 +167,7 @@ class Board:
             "p99": shown(course.latency[-1]),
             "failed_admin": self._failed(),
             "failed_gateway": self._control.gateway.wrong_tokens,
+            "backup": None if backup is None else attrs.asdict(backup),
         }
         said = json.dumps(self.totals)
         if said != self._said_totals:
@@ -254,4 +256,4 @@ class Board:
 
 
 def _said(row: Row) -> str:
-    return json.dumps(as_dict(row))
+    return json.dumps(row._asdict())

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
-
-from sqsuper.admin.control import Control
 from sqsuper.admin.page.traffic import Course
+from sqsuper.admin.snapshot import Snapshot
 from sqsuper.admin.views import started_at
 from sqsuper.config.model import Tenant
-from sqsuper.supervisor.instance import RUNNING
+from sqsuper.supervisor.lifecycle import Lifecycle
 
 # Figures that nobody sees change are not worth a message.
 MEMORY_GRAIN = 64 * 1024
 LONGEST_REASON = 300
+NEARLY_FULL = 0.9
+"""Of its quota."""
 
 
-@attrs.frozen
-class Row:
+class Row(NamedTuple):
     """One tenant as the table has it. Sizes in bytes, times in whole seconds since the epoch.
 
     `rate`: requests a second; `p50` and `p99`: milliseconds; `errors`: answers 5xx in the last
     ten minutes; `cpu`: per cent of a core; None where nothing is known. `mark`: what an operator
-    did to it (`disabled`, `stopped by hand`).
+    did to it (`disabled`, `stopped by hand`), or how full it is once that matters.
     """
 
     name: str
@@ -52,65 +49,52 @@ class Row:
     active: int | None
 
 
-FIELDS = tuple(field.name for field in attrs.fields(Row))
-
-_values_of: Callable[[Row], tuple[Any, ...]] = attrgetter(*FIELDS)
-
-
-def as_dict(row: Row) -> dict[str, Any]:
-    """Return a row's values by name."""
-    return dict(zip(FIELDS, _values_of(row), strict=True))
-
-
-def row_of(control: Control, tenant: Tenant, course: Course | None, offset: float) -> Row:
-    """Return a tenant's row as of now. It must be one of `supervisor.lives`.
+def row_of(
+    tenant: Tenant, life: Lifecycle, now: Snapshot, course: Course | None, offset: float
+) -> Row:
+    """Return a tenant's row, of its life and a snapshot of it.
 
     `offset`: what makes seconds since the epoch of the reactor's.
     """
-    name = tenant.name
-    life = control.supervisor.lives[name]
+    state, pid, memory, threads, cpu, restarts, storage, _ = now
     history = life.instance.history
-    state = life.state
-    pid = life.pid if state in RUNNING else None
-    memory = threads = cpu = None
-    if pid is not None:
-        memory = control.supervisor.monitor.memory(name)
-        newest = control.supervisor.monitor.newest(name)
-        if memory is not None and newest is not None:
-            memory -= memory % MEMORY_GRAIN
-            threads, cpu = newest[0], round(newest[1] * 100, 1)
     last = history[-1] if history else None
     started = None if pid is None else started_at(history)
+    quota = tenant.settings.quota_bytes
     return Row(
-        name,
+        tenant.name,
         state.value,
         "" if last is None else last.reason[:LONGEST_REASON],
         None if last is None else int(last.at + offset),
-        _mark(tenant, held=life.held),
+        _mark(tenant, life.held, storage, quota),
         tenant.settings.engine.value,
         tenant.port,
         pid,
         None if started is None else int(started + offset),
-        memory,
+        None if memory is None else memory - memory % MEMORY_GRAIN,
         threads,
-        cpu,
+        None if cpu is None else round(cpu * 100, 1),
         0.0 if course is None else shown(course.rate),
         0 if course is None else course.in_flight,
         None if course is None else shown(course.latency[0]),
         None if course is None else shown(course.latency[-1]),
         0 if course is None else course.requests,
         0 if course is None else course.errors,
-        control.storage(name),
-        tenant.settings.quota_bytes,
-        control.restarts(name),
+        storage,
+        quota,
+        restarts,
         int(life.last_used + offset) if history else None,
     )
 
 
-def _mark(tenant: Tenant, *, held: bool) -> str:
+def _mark(tenant: Tenant, held: bool, storage: int | None, quota: int | None) -> str:
     if not tenant.enabled:
         return "disabled"
-    return "stopped by hand" if held else ""
+    if held:
+        return "stopped by hand"
+    if storage and quota and storage >= quota * NEARLY_FULL:
+        return f"{storage * 100 // quota} % of its quota"
+    return ""
 
 
 def shown(value: Any) -> Any:

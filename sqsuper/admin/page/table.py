@@ -65,7 +65,13 @@ def select(rows: Iterable[Row], wanted: Selection) -> Selected:
     found = [
         row
         for row in rows
-        if (not text or text in row.name or text in row.reason.lower() or text == str(row.port))
+        if (
+            not text
+            or text in row.name
+            or text in row.reason.lower()
+            or text in row.mark
+            or text == str(row.port)
+        )
         and (not wanted.group or GROUP_OF[row.state] == wanted.group)
     ]
     if wanted.sort != "name":

@@ -10,7 +10,8 @@ from sqsuper.admin import views
 from sqsuper.admin.control import Control
 from sqsuper.admin.lines import Following
 from sqsuper.admin.page.board import Board
-from sqsuper.admin.page.rows import Row, as_dict
+from sqsuper.admin.page.rows import Row
+from sqsuper.config.model import Config, Tenant
 from sqsuper.supervisor.events import Event
 
 LINES = 200
@@ -22,7 +23,8 @@ class Tale:
 
     A message may hold `row`; `samples`, as columns, in seconds since the epoch, bytes, threads
     and per cent of a core; `traffic`, the points of its history; `events` and `lines`, oldest
-    first. The first one holds all of them, and `all`.
+    first; `tokens`, as the admin API lists them, and `used`: when each was last, by its digest.
+    The first one holds all of them, and `all`.
     """
 
     def __init__(self, control: Control, board: Board, name: str) -> None:
@@ -33,6 +35,9 @@ class Tale:
         self._sampled_at = float("-inf")
         self._stepped_at = 0.0
         self._said_why = ""
+        self._config: Config | None = None
+        self._tenant: Tenant | None = None
+        self._used: dict[str, float | None] = {}
         self._events: deque[dict[str, Any]] = deque(control.events(name, EVENTS), maxlen=EVENTS)
         self._following = Following(control.lines(name, LINES))
         self._end_lines = control.follow(name, self._following.take)
@@ -56,9 +61,10 @@ class Tale:
         told: dict[str, Any] = {} if self._begun else {"all": True}
         if row is not None and row != self._row:
             self._row = row
-            told["row"] = as_dict(row)
+            told["row"] = row._asdict()
         told.update(self._explained())
         told.update(self._measured())
+        told.update(self._admitted())
         if self._events:
             told["events"] = list(self._events)
             self._events.clear()
@@ -76,6 +82,20 @@ class Tale:
             return {}
         self._said_why = said
         return {"why": told}
+
+    def _admitted(self) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        credentials, config = self._control.credentials, self._control.config
+        if config is not self._config:
+            self._config = config
+            tenant = next((one for one in config.tenants if one.name == self._name), None)
+            if tenant is not None and tenant is not self._tenant:
+                self._tenant = tenant
+                told["tokens"] = credentials.of(self._name)
+        used = {} if self._tenant is None else credentials.last_used(self._tenant)
+        if used != self._used:
+            self._used = told["used"] = used
+        return told
 
     def _measured(self) -> dict[str, Any]:
         told: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from sqsuper import __version__
 from sqsuper.admin.page import words
 from sqsuper.admin.page.table import GROUP_OF
 
@@ -26,12 +27,13 @@ class Templates:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.globals.update(static=static, group_of=GROUP_OF)
+        self._environment.globals.update(static=static, group_of=GROUP_OF, version=__version__)
         self._environment.filters.update(
             size=words.size,
             digits=words.digits,
             milliseconds=words.milliseconds,
             lasting=words.lasting,
+            ago=words.ago,
             moment=words.moment,
             machine_moment=words.machine_moment,
         )

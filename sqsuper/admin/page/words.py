@@ -6,6 +6,8 @@ from datetime import datetime, timezone
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 NOTHING = "–"  # noqa: RUF001 - a dash
+RECENT = 5
+"""What is so few seconds past is now."""
 
 
 def size(value: int | None) -> str:
@@ -44,10 +46,19 @@ def lasting(seconds: float | None) -> str:
     left = max(0, int(seconds))
     days, hours, minutes = left // 86400, left // 3600 % 24, left // 60 % 60
     if days:
-        return f"{days} d {hours} h"
+        return _two(days, "d", hours, "h")
     if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {left % 60} s" if minutes else f"{left} s"
+        return _two(hours, "h", minutes, "min")
+    return _two(minutes, "min", left % 60, "s") if minutes else f"{left} s"
+
+
+def _two(count: int, unit: str, more: int, name: str) -> str:
+    return f"{count} {unit} {more} {name}" if more else f"{count} {unit}"
+
+
+def ago(seconds: float) -> str:
+    """Return how long something is past."""
+    return "just now" if seconds < RECENT else f"{lasting(seconds)} ago"
 
 
 def moment(at: float | None) -> str:

@@ -70,34 +70,42 @@ export function ask(title, text, what, { danger = false, typed = "" } = {}) {
   });
 }
 
-// Shows a new token; nothing of it is left in the page once the dialog is closed.
-export function showToken(title, token, gateway) {
+// Shows a new token; nothing of it is left in the page once the dialog is closed. `scope`: what
+// it may, for the lines to try.
+export function showToken(title, token, gateway, scope = "rw") {
   const dialog = document.getElementById("secret");
   const shown = document.getElementById("secret-token");
   const lines = document.getElementById("secret-lines");
-  const copy = document.getElementById("secret-copy");
+  const said = document.getElementById("secret-said");
+  const copies = dialog.querySelectorAll("[data-copies]");
   const forget = () => {
-    shown.textContent = "";
-    lines.textContent = "";
+    for (const place of [shown, lines, said]) place.textContent = "";
   };
   document.getElementById("secret-title").textContent = title;
   shown.textContent = token;
-  lines.textContent = [
-    `export TOKEN=${token}`,
-    `curl -H "Authorization: Bearer $TOKEN" --data-binary 'Hello, phext' '${gateway}/api/v2/update?p=notes&c=1.1.1/1.1.1/1.1.1'`,
-    `curl -H "Authorization: Bearer $TOKEN" '${gateway}/api/v2/select?p=notes&c=1.1.1/1.1.1/1.1.1'`,
-  ].join("\n");
-  copy.textContent = "Copy";
-  copy.onclick = async () => {
-    try {
-      await navigator.clipboard.writeText(shown.textContent);
-      copy.textContent = "Copied";
-    } catch {
-      getSelection().selectAllChildren(shown);
-      copy.textContent = "Selected";
-    }
-  };
+  const curl = 'curl -H "Authorization: Bearer $TOKEN"';
+  const place = "p=notes&c=1.1.1/1.1.1/1.1.1";
+  const written = `${curl} --data-binary 'Hello, phext' \\\n  '${gateway}/api/v2/update?${place}'`;
+  const read = `${curl} \\\n  '${gateway}/api/v2/select?${place}'`;
+  lines.textContent = [`export TOKEN=${token}`, ...(scope === "ro" ? [] : [written]), read].join("\n");
+  for (const copy of copies) {
+    copy.textContent = "Copy";
+    copy.onclick = async () => {
+      const source = document.getElementById(copy.dataset.copies);
+      let done = "Copied";
+      try {
+        await navigator.clipboard.writeText(source.textContent);
+      } catch {
+        getSelection().selectAllChildren(source);
+        done = "Selected";
+      }
+      for (const other of copies) other.textContent = other === copy ? done : "Copy";
+      said.textContent = done;
+    };
+  }
   document.getElementById("secret-close").onclick = () => dialog.close();
+  // It is shown once: a stray Escape must not lose it.
+  dialog.oncancel = (event) => event.preventDefault();
   window.addEventListener("pagehide", forget, { once: true });
   dialog.showModal();
   return new Promise((done) => {
@@ -112,27 +120,54 @@ export function showToken(title, token, gateway) {
   });
 }
 
-// The form that adds a tenant: `added(name)` once its token was seen.
-export function adding(form, gateway, begun, added) {
+// A form that makes something: `make()` sends what it says and resolves to the answer, `made(answer)`
+// goes on with that. What is wrong is told in the form, where it is seen and heard.
+export function making(form, make, made) {
+  const error = form.querySelector(".error");
+  const button = form.querySelector("[type=submit]");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const button = form.querySelector("[type=submit]");
-    const given = { tenant_id: form.elements.tenant_id.value.trim() };
-    const quota = form.elements.quota_mb.value.trim();
-    if (quota) given.quota_mb = Number(quota);
+    error.textContent = "";
     button.disabled = true;
     try {
-      const made = await send("POST", `${TENANTS}/add`, given);
-      begun();
+      const answer = await make(form.elements);
       form.reset();
-      await showToken(`Token of ${made.tenant_id}`, made.api_key, gateway);
-      added(made.tenant_id);
-    } catch (error) {
-      notice(`Not added: ${error.message}`, true);
+      await made(answer);
+    } catch ({ message }) {
+      error.textContent = `${message[0].toUpperCase()}${message.slice(1)}.`;
     } finally {
       button.disabled = false;
     }
   });
+  form.addEventListener("reset", () => {
+    error.textContent = "";
+  });
+}
+
+// A dialog with such a form: opened by a button, and begun anew each time.
+export function opening(button, dialog, form) {
+  button.addEventListener("click", () => {
+    form.reset();
+    dialog.showModal();
+  });
+  form.querySelector("[type=button]").addEventListener("click", () => dialog.close());
+}
+
+// The form that adds a tenant: `begun()` once it is there, `added(name)` once its token was seen.
+export function adding(form, gateway, begun, added) {
+  making(
+    form,
+    ({ tenant_id: name, quota_mb: quota }) => {
+      const given = { tenant_id: name.value.trim() };
+      if (quota.value.trim()) given.quota_mb = Number(quota.value);
+      return send("POST", `${TENANTS}/add`, given);
+    },
+    async (answer) => {
+      begun();
+      await showToken(`Token of ${answer.tenant_id}`, answer.api_key, gateway);
+      added(answer.tenant_id);
+    },
+  );
 }
 
 const out = document.getElementById("sign-out");

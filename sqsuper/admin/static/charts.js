@@ -12,17 +12,20 @@ function colour(name) {
 const isNumber = (value) => value !== null && value !== undefined;
 
 export class Chart {
-  // `series`: the lines' names; `shown(value)`: a value as text; `steps`: between marks.
-  constructor(figure, series, shown, steps) {
+  // `series`: the lines' names; `shown(value)`: a value as text; `least`: the scale reaches up to
+  // that at least, so that next to nothing looks so; `steps`: between marks.
+  constructor(figure, series, shown, least, steps) {
     this.place = figure.querySelector(".plot");
     this.title = figure.querySelector("figcaption").firstChild.textContent.trim();
     this.told = figure.querySelector(".told");
     this.series = series;
     this.shown = shown;
+    this.least = least;
     this.steps = steps;
     this.data = [[], ...series.map(() => [])];
     this.plot = null;
     this.width = 0;
+    this.say();
     new ResizeObserver(() => this.fit()).observe(this.place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.renew());
   }
@@ -42,7 +45,7 @@ export class Chart {
   say() {
     const parts = this.series.map((name, n) => {
       const values = this.data[n + 1].filter(isNumber);
-      if (!values.length) return `${name || "nothing"} –`;
+      if (!values.length) return name && `${name} –`;
       const last = this.data[n + 1][this.data[n + 1].length - 1];
       const now = isNumber(last) ? this.shown(last) : "–";
       return { name, now, most: this.shown(Math.max(...values)) };
@@ -58,12 +61,13 @@ export class Chart {
       this.told.append(key);
     }
     const words = known.map((part) => `${part.name || ""} now ${part.now}, at most ${part.most}`.trim());
+    this.place.classList.toggle("is-empty", !known.length);
     this.place.setAttribute("aria-label", `${this.title}: ${words.join("; ") || "no figures yet"}`);
   }
 
   draw() {
     const width = this.place.clientWidth;
-    if (!width || typeof uPlot === "undefined") return;
+    if (!width || typeof uPlot === "undefined" || this.place.matches(".is-empty")) return;
     if (this.plot) {
       this.plot.setData(this.data, false);
       this.scale();
@@ -80,10 +84,10 @@ export class Chart {
       {
         width,
         height: HEIGHT,
-        padding: [10, 8, 0, 0],
+        padding: [10, 18, 0, 0],
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false } },
-        scales: { x: { time: true }, y: { range: (plot, least, most) => [0, most > 0 ? most * 1.15 : 1] } },
+        scales: { x: { time: true }, y: { range: (plot, least, most) => [0, Math.max(most * 1.15, this.least)] } },
         axes: [
           { ...axis, size: 24, space: 80, values: (plot, ticks) => ticks.map((at) => new Date(at * 1000).toTimeString().slice(0, 5)) },
           { ...axis, size: 62, space: 34, incrs: this.steps, values: (plot, ticks) => ticks.map((value) => this.shown(value)) },

@@ -213,7 +213,8 @@ export class Table {
     const { text, group } = this.wanted;
     if (group && GROUP_OF[row.state] !== group) return false;
     if (!text) return true;
-    return row.name.includes(text) || row.reason.toLowerCase().includes(text) || String(row.port) === text;
+    const { name, reason, mark, port } = row;
+    return [name, reason.toLowerCase(), mark].some((told) => told.includes(text)) || String(port) === text;
   }
 
   select(anew) {

@@ -1,49 +1,48 @@
 // One tenant's page.
 
-import { ask, notice, of, send, showToken } from "./act.js";
+import { ask, notice, of, send } from "./act.js";
 import { Chart } from "./charts.js";
 import { showEvents } from "./events.js";
 import { Live } from "./live.js";
 import { GROUP_OF } from "./table.js";
-import { NOTHING, age, ago, clock, digits, lasting, localise, milliseconds, put, size, timeOf } from "./words.js";
+import { Tokens } from "./tokens.js";
+import { NOTHING, age, clock, dated, digits, lasting, localise, milliseconds, put, size, timeOf } from "./words.js";
 
 const KEPT_LINES = 500;
 const BOTTOM = 40;
 const AGEING = 1000;
 
 const page = document.getElementById("tenant");
-const { name, gateway } = page.dataset;
+const { name, gateway, overlap } = page.dataset;
 const cells = {};
 for (const cell of page.querySelectorAll("[data-cell]")) cells[cell.dataset.cell] = cell;
 const uptime = page.querySelector("[data-uptime]");
+const since = page.querySelector(".since");
+const active = page.querySelector(".of-active time");
 const log = document.getElementById("log");
+const tokens = new Tokens(name, gateway, overlap);
 const events = document.getElementById("events");
 
 const figure = (key) => document.querySelector(`[data-chart=${key}]`);
 const percent = (value) => `${digits(value)} %`;
 const charts = {
-  memory: new Chart(figure("memory"), [""], size, Array.from({ length: 40 }, (_, n) => 2 ** n)),
-  cpu: new Chart(figure("cpu"), [""], percent),
-  threads: new Chart(figure("threads"), [""], digits),
-  requests: new Chart(figure("requests"), ["requests/s", "errors/s"], digits),
-  latency: new Chart(figure("latency"), ["p50", "p90", "p99"], milliseconds),
+  memory: new Chart(figure("memory"), [""], size, 2 ** 20, Array.from({ length: 40 }, (_, n) => 2 ** n)),
+  cpu: new Chart(figure("cpu"), [""], percent, 5),
+  threads: new Chart(figure("threads"), [""], digits, 4, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]),
+  requests: new Chart(figure("requests"), ["requests/s", "errors/s"], digits, 1),
+  latency: new Chart(figure("latency"), ["p50", "p90", "p99"], milliseconds, 1),
 };
 
 const number = (value) => (value === null ? NOTHING : String(value));
 
-function dated(time, at, text) {
-  time.dateTime = new Date(at * 1000).toISOString();
-  time.title = new Date(at * 1000).toLocaleString();
-  put(time, text);
-}
-
 let row = null;
 
+const BY_HAND = "stopped by hand";
 // What explains the state of one that never ran, by its mark.
 const NEVER_RAN = {
   "": "It was not needed yet: the first request starts it.",
   disabled: "Its users get 403 until it is enabled.",
-  "stopped by hand": "Its users get errors until it is started.",
+  [BY_HAND]: "Its users get errors until it is started.",
 };
 const RUNS = ["starting", "healthy", "unhealthy"];
 
@@ -51,14 +50,14 @@ function useless(act) {
   if (act === "enable") return false;
   if (row.mark === "disabled") return true;
   if (act === "start") return RUNS.includes(row.state);
-  return act === "stop" && row.mark !== "" && row.state === "stopped";
+  return act === "stop" && row.mark === BY_HAND && row.state === "stopped";
 }
 
 function show(now) {
   put(cells.state, row.state);
   cells.state.className = `state is-${GROUP_OF[row.state]}`;
   put(cells.mark, row.mark === row.state ? "" : row.mark);
-  put(cells.reason, row.reason || NEVER_RAN[row.mark]);
+  put(cells.reason, row.reason || NEVER_RAN[row.mark] || NEVER_RAN[""]);
   put(cells.rate, digits(row.rate));
   put(cells.in_flight, number(row.in_flight));
   put(cells.p50, milliseconds(row.p50));
@@ -80,15 +79,13 @@ function show(now) {
 }
 
 function times(now) {
-  if (!row) {
-    age(page, now);
-    return;
-  }
+  tokens.age(now);
+  if (row && row.active !== null) active.dataset.at = row.active;
+  age(page, now);
+  if (!row) return;
   put(uptime, row.started === null ? NOTHING : lasting(now - row.started));
-  const since = page.querySelector(".since time");
-  if (row.since !== null) dated(since, row.since, ago(row.since, now));
-  const active = page.querySelector(".of-active time");
-  if (row.active !== null) dated(active, row.active, ago(row.active, now));
+  since.hidden = row.since === null;
+  if (row.since !== null) dated(since.querySelector("time"), row.since, lasting(now - row.since));
 }
 
 function explain(why) {
@@ -149,6 +146,8 @@ new Live(`/events/stream/${encodeURIComponent(name)}`, ["tenant", "gone"], (kind
     show(Date.now() / 1000);
   }
   if (told.why) explain(told.why);
+  if (told.tokens) tokens.take(told.tokens);
+  if (told.used) tokens.use(told.used, Date.now() / 1000);
   if (told.samples) measure(told.samples, told.all);
   if (told.traffic) draw(told.traffic);
   if (told.events) showEvents(events, told.events, { anew: told.all, named: false });
@@ -180,40 +179,6 @@ for (const button of page.querySelectorAll("[data-act]")) {
     } finally {
       button.disabled = useless(button.dataset.act);
       button.focus();
-    }
-  });
-}
-
-for (const button of page.querySelectorAll("[data-rotate]")) {
-  button.addEventListener("click", async () => {
-    const { overlap } = document.querySelector("[data-overlap]").dataset;
-    const digest = button.dataset.rotate;
-    const text = `A new token is made, and shown once. The old one (${digest}) stays valid for ${overlap}.`;
-    if (!(await ask("Rotate the token?", text, "Rotate"))) return;
-    button.disabled = true;
-    try {
-      const made = await send("POST", of(name, "tokens", digest, "rotate"));
-      await showToken(`New token of ${name}`, made.token, gateway);
-      location.reload();
-    } catch (error) {
-      notice(`Not rotated: ${error.message}`, true);
-      button.disabled = false;
-    }
-  });
-}
-
-for (const button of page.querySelectorAll("[data-revoke]")) {
-  button.addEventListener("click", async () => {
-    const digest = button.dataset.revoke;
-    const text = `Whoever uses it (${digest}) is cut off within a second, for good.`;
-    if (!(await ask("Revoke the token?", text, "Revoke", { danger: true }))) return;
-    button.disabled = true;
-    try {
-      await send("DELETE", of(name, "tokens", digest));
-      location.reload();
-    } catch (error) {
-      notice(`Not revoked: ${error.message}`, true);
-      button.disabled = false;
     }
   });
 }

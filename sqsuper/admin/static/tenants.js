@@ -1,10 +1,10 @@
 // The page of all tenants.
 
-import { adding } from "./act.js";
+import { adding, opening } from "./act.js";
 import { showEvents } from "./events.js";
 import { Live } from "./live.js";
 import { GROUPS, Table } from "./table.js";
-import { digits, localise, milliseconds, put, size } from "./words.js";
+import { age, ago, digits, localise, milliseconds, put, size, timeOf } from "./words.js";
 
 const AGEING = 5000;
 const { title } = document;
@@ -117,6 +117,23 @@ function total(totals) {
   for (const tile of document.querySelectorAll("[data-tile]")) {
     tile.classList.toggle("bad", counts[tile.dataset.tile] > 0);
   }
+  backup(totals.backup);
+}
+
+function backup(told) {
+  const tile = document.getElementById("backup");
+  tile.hidden = !told;
+  if (!told) return;
+  tile.classList.toggle("bad", told.overdue);
+  put(tile.querySelector("small"), told.overdue ? "overdue" : "");
+  const shown = tile.querySelector("b");
+  if (told.last) {
+    const time = timeOf(told.last, ago(told.last, Date.now() / 1000));
+    time.dataset.at = told.last;
+    shown.replaceChildren(time);
+  } else {
+    put(shown, "none yet");
+  }
 }
 
 new Live("/events/stream", ["rows"], (name, told) => {
@@ -126,16 +143,20 @@ new Live("/events/stream", ["rows"], (name, told) => {
   if (told.events) showEvents(events, told.events, { anew: told.all, named: true });
   performance.measure("event", { start: began, end: performance.now(), detail: told.rows.length });
 });
-setInterval(() => document.hidden || table.age(Date.now() / 1000), AGEING);
+setInterval(() => {
+  if (document.hidden) return;
+  table.age(Date.now() / 1000);
+  age(document.getElementById("totals"), Date.now() / 1000);
+}, AGEING);
 localise(document);
 
 const opener = document.getElementById("add-open");
 const dialog = document.getElementById("adding");
 if (dialog) {
-  opener.addEventListener("click", () => dialog.showModal());
-  document.getElementById("adding-close").addEventListener("click", () => dialog.close());
+  const form = document.getElementById("add");
+  opening(opener, dialog, form);
   adding(
-    document.getElementById("add"),
+    form,
     dialog.dataset.gateway,
     () => dialog.close(),
     (tenant) => location.assign(`/tenants/${encodeURIComponent(tenant)}`),

@@ -29,12 +29,13 @@ export function milliseconds(value) {
 
 export function lasting(seconds) {
   const left = Math.max(0, Math.floor(seconds));
+  const both = (count, unit, more, name) => (more ? `${count} ${unit} ${more} ${name}` : `${count} ${unit}`);
   const days = Math.floor(left / 86400);
   const hours = Math.floor(left / 3600) % 24;
   const minutes = Math.floor(left / 60) % 60;
-  if (days) return `${days} d ${hours} h`;
-  if (hours) return `${hours} h ${minutes} min`;
-  return minutes ? `${minutes} min ${left % 60} s` : `${left} s`;
+  if (days) return both(days, "d", hours, "h");
+  if (hours) return both(hours, "h", minutes, "min");
+  return minutes ? both(minutes, "min", left % 60, "s") : `${left} s`;
 }
 
 export function ago(at, now) {
@@ -59,11 +60,16 @@ export function put(element, text) {
 
 export function timeOf(at, text) {
   const time = document.createElement("time");
+  dated(time, at, text);
+  return time;
+}
+
+// Writes a time into its element, as `text`.
+export function dated(time, at, text) {
   const then = new Date(at * 1000);
   time.dateTime = then.toISOString();
   time.title = then.toLocaleString();
-  time.textContent = text;
-  return time;
+  put(time, text);
 }
 
 // The times that the server wrote, in the reader's own.
@@ -76,5 +82,9 @@ export function localise(root) {
 }
 
 export function age(root, now) {
-  for (const time of root.querySelectorAll("time[data-at]")) put(time, ago(Number(time.dataset.at), now));
+  for (const time of root.querySelectorAll("time[data-at]")) {
+    const at = Number(time.dataset.at);
+    const text = ago(at, now);
+    if (time.textContent !== text) dated(time, at, text);
+  }
 }

@@ -11,8 +11,10 @@ import attrs
 from twisted.internet.task import Clock
 
 from sqsuper.admin.control import Control
+from sqsuper.admin.credentials import Credentials
 from sqsuper.admin.errors import NotFoundError
-from sqsuper.config.model import Config, Origin, Tenant
+from sqsuper.backup.service import Standing
+from sqsuper.config.model import Config, Origin, Tenant, Token
 from sqsuper.gateway.statistics import BOUNDS, Statistics
 from sqsuper.supervisor.events import Events
 from sqsuper.supervisor.instance import Change, Event, State
@@ -63,8 +65,12 @@ class Fake:
         self.lives: dict[str, Life] = {}
         self.counts: dict[str, Statistics] = {}
         self.all = Statistics()
+        self.used: dict[bytes, float] = {}
+        self.stored: dict[str, int] = {}
+        self.resident: int | None = 5 * 1024 * 1024
         self.histories: dict[str, History] = {}
         self.printed: list[Line] = []
+        self.backups: Standing | None = None
         self.followers: list[Any] = []
         self.told = Events(self.wall)
         self.config = Config(HERE / "tenants.yaml", HERE, HERE)
@@ -74,6 +80,14 @@ class Fake:
         """Have these tenants, and no others."""
         self.lives = {name: self.lives.get(name) or Life(tenant(name)) for name in names}
         self.config = attrs.evolve(self.config, tenants=tuple(tenant(name) for name in names))
+
+    def give(self, name: str, *tokens: Token) -> None:
+        """Let a tenant have these tokens."""
+        tenants = tuple(
+            attrs.evolve(one, tokens=tokens) if one.name == name else one
+            for one in self.config.tenants
+        )
+        self.config = attrs.evolve(self.config, tenants=tenants)
 
     def wall(self) -> float:
         return self._wall + (self.clock.seconds() if self.clock else 0.0)
@@ -89,6 +103,10 @@ class Fake:
         )
 
     @property
+    def archives(self) -> Any:
+        return SimpleNamespace(standing=lambda: self.backups)
+
+    @property
     def gateway(self) -> Any:
         return SimpleNamespace(
             statistics=lambda name: self.counts.get(name, Statistics()),
@@ -96,11 +114,21 @@ class Fake:
             wrong_tokens=3,
         )
 
+    @property
+    def credentials(self) -> Any:
+        return Credentials(
+            cast("Any", SimpleNamespace(config=self.config)),
+            cast("Any", None),
+            entry=lambda name: next(one for one in self.config.tenants if one.name == name),
+            used=self.used.get,
+            wall=self.wall,
+        )
+
     def as_json(self) -> dict[str, Any]:
         return {"next_try": None, "on_trial": False, "braked": False, "ending": None}
 
     def memory(self, name: str) -> int | None:
-        return 5 * 1024 * 1024
+        return self.resident
 
     def newest(self, name: str) -> tuple[int, float] | None:
         return 4, 0.5
@@ -110,7 +138,7 @@ class Fake:
         return None if history is None else history.recent.series(since)
 
     def storage(self, name: str) -> int | None:
-        return None
+        return self.stored.get(name)
 
     def restarts(self, name: str) -> int:
         return 0

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 
 from sqsuper.admin.page import board as boards
 from sqsuper.admin.page.board import Board
+from sqsuper.backup.service import Standing
 from sqsuper.supervisor.events import Kind
 from sqsuper.supervisor.instance import State
 from sqsuper.supervisor.samples import History
@@ -145,6 +146,18 @@ def test_all_there_is_comes_in_pieces_of_a_bounded_size() -> None:
     assert len(json.loads(b"".join(pieces))["rows"]) == 1000
 
 
+def test_how_it_is_with_backups_is_said() -> None:
+    fake = Fake("alice")
+    board = board_of(fake)
+    assert whole(board)["totals"]["backup"] is None
+    fake.backups = Standing(5.0, overdue=True)
+    renew(board)
+    told = since(board, 1)
+    assert told["totals"]["backup"] == {"last": 5.0, "overdue": True}
+    renew(board)
+    assert board.since(2) == b""
+
+
 def test_requests_become_rates_and_latencies() -> None:
     clock = Clock()
     fake = Fake("alice", "bob")
@@ -161,6 +174,17 @@ def test_requests_become_rates_and_latencies() -> None:
     assert 1 < row.p50 < 2.5
     assert board.totals["rate"] == 20
     assert board.course("bob") is None
+
+
+def test_who_fills_a_quota_is_marked_so_unless_more_is_to_be_said() -> None:
+    fake = Fake("alice", "bob", "carol")
+    board = board_of(fake)
+    quota = fake.lives["alice"].tenant.settings.quota_bytes or 0
+    fake.stored = {"alice": quota * 97 // 100, "bob": quota * 89 // 100, "carol": quota}
+    fake.lives["carol"].held = True
+    renew(board)
+    marks = [row.mark for row in board.rows()]
+    assert marks == ["97 % of its quota", "", "stopped by hand"]
 
 
 def test_a_time_that_drifts_by_less_than_a_second_changes_no_row() -> None:

@@ -17,7 +17,7 @@ from sqsuper.admin.errors import NotFoundError
 from sqsuper.admin.guard import Asked
 from sqsuper.admin.page import words
 from sqsuper.admin.page.pages import gateway_url
-from sqsuper.admin.page.rows import FIELDS, Row
+from sqsuper.admin.page.rows import Row
 from sqsuper.admin.page.sparks import STEPS, spark_of
 from sqsuper.admin.page.statics import DIRECTORY, Statics
 from sqsuper.admin.page.table import GROUPS, PER_PAGE, SORTS, Selection, select
@@ -25,7 +25,7 @@ from sqsuper.admin.page.tale import Tale
 from sqsuper.admin.page.templates import Templates
 from sqsuper.admin.page.traffic import STEP, Course
 from sqsuper.admin.routing import Answer, Call
-from sqsuper.config.model import Config, Gateway
+from sqsuper.config.model import Config, Gateway, Token
 from sqsuper.gateway.statistics import Statistics
 from sqsuper.supervisor.instance import State
 from sqsuper.supervisor.samples import History
@@ -103,15 +103,15 @@ def test_a_spark_has_the_most_of_each_step() -> None:
 
 
 def row(name: str, **values: Any) -> Row:
-    given: dict[str, Any] = dict.fromkeys(FIELDS)
-    given |= {"state": "healthy", "reason": "", "rate": 0.0, "requests": 0, "errors": 0}
+    given: dict[str, Any] = dict.fromkeys(Row._fields)
+    given |= {"state": "healthy", "reason": "", "mark": "", "rate": 0.0, "requests": 0, "errors": 0}
     return Row(**{**given, "restarts": 0, "name": name, **values})
 
 
 ROWS = [
     row("alice", memory=5, reason="takes requests"),
     row("bob", state="failed", reason="Exit Status 3", memory=9, port=7001),
-    row("carol", state="stopped"),
+    row("carol", state="stopped", mark="stopped by hand"),
 ]
 
 
@@ -122,6 +122,7 @@ ROWS = [
         (Selection(text="OB"), ["bob"]),
         (Selection(text="exit status"), ["bob"]),
         (Selection(text="7001"), ["bob"]),
+        (Selection(text="by hand"), ["carol"]),
         (Selection(text="<b>"), []),
         (Selection(group="trouble"), ["bob"]),
         (Selection(group="idle"), ["carol"]),
@@ -170,6 +171,11 @@ def test_many_are_cut_into_pages() -> None:
         (words.digits(99.96), "100"),
         (words.lasting(59), "59 s"),
         (words.lasting(3 * 86400 + 7200), "3 d 2 h"),
+        (words.lasting(86400 + 59), "1 d"),
+        (words.lasting(7205), "2 h"),
+        (words.lasting(61), "1 min 1 s"),
+        (words.ago(4.9), "just now"),
+        (words.ago(60), "1 min ago"),
         (words.moment(0), "1970-01-01 00:00:00"),
     ],
 )
@@ -279,6 +285,7 @@ def test_a_tenants_page_is_told_all_and_then_what_is_new() -> None:
     assert first["row"]["name"] == "alice"
     assert first["samples"]["cpu"] == [25.0]
     assert first["lines"][0]["text"] == "<b>old</b>"
+    assert first["tokens"] == []
     assert tale.more() == b""
     fake.histories["alice"].add(2.0, 2**20, 4, 0.25)
     fake.followers[0]([Line(2.0, "stdout", "new")])
@@ -291,6 +298,21 @@ def test_a_tenants_page_is_told_all_and_then_what_is_new() -> None:
     assert tale.more() is None
     tale.close()
     assert fake.followers == []
+
+
+def test_a_tenants_page_is_told_of_its_tokens_as_they_change() -> None:
+    fake = Fake("alice", "bob")
+    tale = Tale(fake.control, board_of(fake), "alice")
+    assert _said(tale)["tokens"] == []
+    fake.give("alice", Token(b"\x01" * 32, label="ci"))
+    second = _said(tale)
+    assert [(token["label"], token["digest8"]) for token in second["tokens"]] == [("ci", "01" * 4)]
+    assert second["used"] == {"01" * 4: None}
+    fake.give("bob", Token(b"\x02" * 32))
+    assert tale.more() == b""
+    fake.used[b"\x01" * 32] = 5.0
+    assert _said(tale) == {"used": {"01" * 4: 5.0}}
+    tale.close()
 
 
 def _said(tale: Tale) -> dict[str, Any]:
