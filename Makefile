@@ -15,7 +15,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 
 .PHONY: help run test lint test-floor crash chaos fuzz bench-gateway bench-engine bench-supervisor bench-page sq dist clean
 .PHONY: binary binary-sq test-binary sbom page release lint-workflows
-.PHONY: docs docs-pages
+.PHONY: docs docs-pages screenshots
 .PHONY: deb reproducible test-debian install-test install-test-deb
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo 'make bench-page     the status page of 500 tenants, in Chromium'
 	@echo 'make docs        the documentation as a site, in build/site, with every link checked'
 	@echo 'make docs-pages  make the parts of its pages that come from the code anew'
+	@echo 'make screenshots  take those of docs/ anew, in Chromium, after 11 minutes of load'
 	@echo 'make sq          the real sq, for engine: command and its tests'
 	@echo 'make dist        the wheel and the sdist, in dist/'
 	@echo 'make deb         the Debian package, in dist/'
@@ -142,6 +143,9 @@ REPOSITORY ?= @REPOSITORY@
 page:
 	mkdir -p dist
 	sed -e 's|@RELEASES@|$(RELEASES)|g' -e 's|@REPOSITORY@|$(REPOSITORY)|g' docs/quick-start.html > dist/quick-start.html
+
+screenshots: $(VENV)/.stamp-dev
+	$(VENV)/bin/python -m docs.tools.screenshots
 
 docs: $(DOCS)/.stamp page
 	$(DOCS)/bin/python -m docs.tools --check
