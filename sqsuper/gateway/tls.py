@@ -97,6 +97,8 @@ class TlsWire(OpeningWire):
     def send_last(self, data: bytes) -> None:
         if (
             self._state != OPEN
+            # Below, what has to wait goes through `send`, and would be encrypted twice.
+            or self._out is not None
             or self._closing
             or self._finishing
             or self._broken

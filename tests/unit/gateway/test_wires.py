@@ -667,6 +667,23 @@ def test_ending_our_direction_sends_everything_first(world: World, listener: Lis
     world.until(lambda: user.told[-1] == "lost")
 
 
+def test_what_is_last_goes_behind_what_still_waits(world: World, listener: Listening) -> None:
+    client, user = stuck(world, listener)
+    user.wire.send_last(b"the last")
+    end = data = b"more"
+    client.setblocking(False)
+    deadline = time.monotonic() + 10
+    while data:
+        assert time.monotonic() < deadline
+        world.turn()
+        with suppress(BlockingIOError, ssl.SSLWantReadError):
+            data = client.recv(1 << 20)
+            end = (end + data)[-8:]
+    assert end == b"the last"
+    world.until(lambda: "drained" in user.told)
+    assert "lost" not in user.told
+
+
 def test_nothing_is_read_while_paused(world: World, listener: Listening) -> None:
     client, user = world.client(listener)
     user.wire.pause()
