@@ -6,9 +6,11 @@ configuration on disk has become unreadable, names another listener, or left the
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from sqsuper.config.endpoints import Endpoint, take_apart
 
 FILE = "admin.json"
 _MAX_FILE = 64 * 1024
+_READ = os.O_RDONLY
+for _flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
+    _READ |= getattr(os, _flag, 0)
 # A wildcard takes connections to the loopback too.
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
 
@@ -80,20 +85,47 @@ def text_of(addresses: Iterable[Address]) -> str:
     return json.dumps({"listen": [attrs.asdict(address) for address in addresses]}) + "\n"
 
 
-def said(run_dir: Path) -> Address | None:
+def said(run_dir: Path, owners: Collection[int] | None = None) -> Address | None:
     """Return where the service that runs on `run_dir` is reached, as it says itself.
 
     None if its file is not there, or cannot be read by whoever asks. One that was killed leaves
-    it behind: nobody answers there then, as nobody would anywhere else.
+    it behind, and says as little of who is there now as a configuration would. `owners`: the user
+    ids whose file is believed, None for any: the admin token is sent to where it says.
     """
     try:
-        with open(run_dir / FILE, "rb") as opened:
-            address = json.loads(opened.read(_MAX_FILE))["listen"][0]
-        return Address(
-            str(address["host"]), int(address["port"]), address["path"], address["certificate"]
-        )
-    except (OSError, ValueError, LookupError, TypeError):
+        content = read_plain(run_dir / FILE, _MAX_FILE, owners)
+        return _address(json.loads(content)["listen"][0])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
+
+
+def read_plain(file: Path, most: int, owners: Collection[int] | None = None) -> bytes:
+    """Return at most so many bytes of a file that the service wrote into a directory of its own.
+
+    Raises OSError, also for what it does not write: links of either kind, FIFOs and the like, and
+    files of others than `owners`. Whoever runs as the service must not have root read for it.
+    """
+    fd = os.open(file, _READ)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise OSError(errno.EINVAL, "it is no plain file of the service", str(file))
+        if owners is not None and status.st_uid not in owners:
+            raise OSError(errno.EPERM, "it is a file of another user", str(file))
+        return os.read(fd, most)
+    finally:
+        os.close(fd)
+
+
+def _address(told: Any) -> Address:
+    """Return what the file says of one. Raises ValueError, LookupError, TypeError."""
+    host, port, path, certificate = (told[key] for key in ("host", "port", "path", "certificate"))
+    texts = [host, *(text for text in (path, certificate) if text is not None)]
+    if not all(isinstance(text, str) and "\0" not in text for text in texts):
+        raise ValueError("a text that is none")
+    if type(port) is not int or not 0 <= port < 65536 or (path is None and not port):
+        raise ValueError("no port")
+    return Address(host, port, path, certificate)
 
 
 def _reachable(interface: str) -> str:

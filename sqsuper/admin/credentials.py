@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqsuper.admin.audit import Audit
 from sqsuper.admin.changing import Changing, marked
 from sqsuper.admin.errors import BadRequestError, ConflictError, NotFoundError
 from sqsuper.admin.guard import Who
+from sqsuper.config.errors import ConfigError
 from sqsuper.config.model import Scope, Tenant, Token
 from sqsuper.config.overlay import Patch, overlay_of, read_overlay
 from sqsuper.config.values import parse_duration
@@ -41,12 +43,17 @@ class Credentials:
         self._wall = wall
 
     def of(self, name: str) -> list[dict[str, Any]]:
-        """Return a tenant's tokens, without what is secret. Raises NotFoundError."""
+        """Return a tenant's tokens, without what is secret. Raises NotFoundError.
+
+        Those that the overlay revokes stand at the end, as long as it can be read.
+        """
         tenant = self._entry(name)
         patch = Patch()
         if "revoked" in tenant.origin.overlay:
             file = overlay_of(self._changing.config.file)
-            patch = read_overlay(file, str(file)).get(name, patch)
+            # One that became unreadable is told at the next reload; what is valid is known.
+            with contextlib.suppress(ConfigError, OSError):
+                patch = read_overlay(file, str(file)).get(name, patch)
         return views.tokens_of(tenant, patch, self._used, self._wall())
 
     def last_used(self, tenant: Tenant) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ import heapq
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,10 @@ MAX_TOKENS = 100_000
 MAX_BYTES = 16 * 1024 * 1024
 # Of a time that is told anew: the two clocks it is reckoned by run apart.
 _SAME = 1.0
+# No link's target, and no FIFO, for which a start would wait.
+_READ = os.O_RDONLY
+for _flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
+    _READ |= getattr(os, _flag, 0)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Used = dict[bytes, float]
@@ -105,11 +110,11 @@ class LastUsed(Service):
             why = getattr(error, "strerror", None) or str(error)
             aside = await self._threaded(partial(_put_aside, self._file))
             self._log.error(
-                "{file} is not readable ({why}) and was put aside as {aside}: when tokens were"
-                " used before is not known",
+                "{file} is not readable ({why}) and {became}: when tokens were used before is not"
+                " known",
                 file=str(self._file),
                 why=why,
-                aside=str(aside),
+                became="stays there" if aside is None else f"was put aside as {aside}",
             )
         if self.running:
             self._call = self._reactor.callLater(INTERVAL, self._look)
@@ -220,7 +225,9 @@ def text_of(used: Mapping[bytes, float]) -> str:
 
 def read(file: Path) -> Used:
     """Return what a file says. Raises DamagedError, OSError."""
-    with open(file, "rb") as opened:
+    with open(os.open(file, _READ), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise DamagedError("it is no file")
         text = opened.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
         raise DamagedError(f"it is larger than {MAX_BYTES} bytes")

@@ -14,7 +14,8 @@ import attrs
 from sqsuper.cli.errors import BrokenConfigurationError, NoConfigurationError
 from sqsuper.config.located import Mapping
 from sqsuper.config.model import RUN_DIR, SEARCHED, Admin
-from sqsuper.whereabouts import Address, configured, said
+from sqsuper.sockets.capabilities import HERE
+from sqsuper.whereabouts import Address, configured, read_plain, said
 
 if TYPE_CHECKING:
     from sqsuper.config.permissions import Account
@@ -89,9 +90,17 @@ def access(file: Path, environ: ReadOnlyMapping[str, str]) -> Access:
         return _running(absolute, environ, BrokenConfigurationError(str(error)))
     run_dir = base / (_plain(root, "run_dir") or RUN_DIR)
     # What is in the file may not be in force yet.
-    address = said(run_dir) or _address(root, base, str(file))
+    address = said(run_dir, _believed(absolute)) or _address(root, base, str(file))
     token, missing = _token(root, base, run_dir, environ)
     return Access(absolute, address, token, missing)
+
+
+def _believed(file: Path) -> frozenset[int] | None:
+    """Return whose word counts for where the service of the configuration `file` is."""
+    if not HERE.owners:
+        return None
+    account = service_account(file)
+    return frozenset({0, os.geteuid(), *(() if account is None else (account.uid,))})
 
 
 def _running(
@@ -107,7 +116,7 @@ def _running(
         raise wrong from None
     named = _RUN_DIR.search(text)
     run_dir = file.parent / (named.group(1).strip() if named else RUN_DIR)
-    address = said(run_dir)
+    address = said(run_dir, _believed(file))
     if address is None:
         raise wrong
     token, missing = _token(Mapping({}, {}, None), file.parent, run_dir, environ)
@@ -129,22 +138,31 @@ def _token(
     root: Mapping, base: Path, run_dir: Path, environ: ReadOnlyMapping[str, str]
 ) -> tuple[str | None, str]:
     """Return the admin token, or None and why there is none."""
+    from sqsuper.tokens import is_token  # noqa: PLC0415 - dear to import
+
     if environ.get(TOKEN_VARIABLE):
-        return environ[TOKEN_VARIABLE], ""
+        given = environ[TOKEN_VARIABLE]
+        return (given, "") if is_token(given) else (None, f"${TOKEN_VARIABLE} holds no token")
     plain = _plain(root, "admin", "token")
     if isinstance(plain, str):
-        return plain, ""
+        return (plain, "") if is_token(plain) else (None, "admin.token in the file is no token")
     if _plain(root, "admin", "token_sha256") is not None:
         return None, f"the configuration has only its digest; give it in ${TOKEN_VARIABLE}"
     named = _plain(root, "admin", "token_file")
     file = base / named if isinstance(named, str) else run_dir / ADMIN_TOKEN_FILE
     try:
-        with open(file, "rb") as opened:
-            text = opened.read(_MAX_TOKEN_FILE).decode("latin-1").strip("\r\n")
+        if isinstance(named, str):
+            with open(file, "rb") as opened:
+                content = opened.read(_MAX_TOKEN_FILE)
+        else:
+            content = read_plain(file, _MAX_TOKEN_FILE)
     except OSError as error:
         hint = "; the service makes it when it starts" if error.errno == errno.ENOENT else ""
         return None, f"{file}: {error.strerror}{hint}"
-    return (text, "") if text else (None, f"{file} is empty")
+    text = content.decode("latin-1").strip("\r\n")
+    if not text:
+        return None, f"{file} is empty"
+    return (text, "") if is_token(text) else (None, f"{file} holds no token")
 
 
 def _plain(root: Mapping, *keys: str) -> Any:

@@ -7,7 +7,8 @@ import re
 import attrs
 
 # Tokens turn up where they do not belong (as a key, as a tenant's name): never repeat one.
-_TOKEN = re.compile(r"pmb-v1-[0-9A-Za-z-]{4,}|(?=[A-Za-z]*[0-9])[0-9A-Za-z]{40,}")
+# Looked for only where a run of letters and digits begins: else it takes the square of its length.
+_TOKEN = re.compile(r"pmb-v1-[0-9A-Za-z-]{4,}|(?<![0-9A-Za-z])(?=[A-Za-z]*[0-9])[0-9A-Za-z]{40,}")
 
 
 def one_line(text: str) -> str:

@@ -283,6 +283,58 @@ def gone(here: Seat, page: Page, token: str) -> None:
     assert token not in here.admin.running.output
 
 
+def test_tokens_are_valid_by_the_clock_of_the_service(here: Seat) -> None:
+    here.admin.done("POST", "/tenants/add", {"tenant_id": "hugo", "port": "none"}, 201)
+    given = {"label": "brief", "expires": "1h"}
+    here.admin.done("POST", "/tenants/hugo/tokens", given, 201)
+    here.context.add_init_script(
+        "Date.now = ((now) => () => now() + 7200e3)(Date.now); window.ticks = 0;"
+        "window.setInterval = ((every) => (call, time) =>"
+        " every(() => { call(); window.ticks += 1; }, time))(window.setInterval);"
+    )
+    here.sign_in()
+    page = here.open("/tenants/hugo")
+    page.locator("#live.is-on").wait_for()
+    seen = page.evaluate("window.ticks")
+    # States are looked at anew each second.
+    eventually(lambda: page.evaluate("window.ticks") > seen + 1, "it is looked at again", 20)
+    assert "valid" in page.locator("#tokens tr", has_text="brief").inner_text()
+    here.admin.done("DELETE", "/tenants/hugo", {})
+
+
+def test_two_tokens_made_at_once_are_both_shown(here: Seat) -> None:
+    made = here.admin.done("POST", "/tenants/add", {"tenant_id": "jane", "port": "none"}, 201)
+    here.sign_in()
+    page = here.open("/tenants/jane")
+    page.locator("#live.is-on").wait_for()
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/tenants/jane/tokens", hold)
+    page.click("#issue-open")
+    page.fill("#issue [name=label]", "slow")
+    with page.expect_request("**/tenants/jane/tokens"):
+        page.click("#issue [type=submit]")
+    page.keyboard.press("Escape")
+    page.click("[data-does=rotate]")
+    page.locator("#ask button[value=yes]").click()
+    first = page.locator("#secret-token", has_text=TOKEN).inner_text()
+    held[0].continue_()
+    # It is in the table before it is shown.
+    page.locator("#tokens tr", has_text="slow").wait_for()
+    page.wait_for_function("!document.querySelector('#issue [name=label]').value")
+    assert page.locator("#secret-token").inner_text() == first
+    page.click("#secret-close")
+    page.locator("#secret-title", has_text="New token").wait_for()
+    second = page.locator("#secret-token", has_text=TOKEN).inner_text()
+    assert len({made["api_key"], first, second}) == 3
+    page.click("#secret-close")
+    gone(here, page, second)
+    here.admin.done("DELETE", "/tenants/jane", {})
+
+
 def test_a_tenant_without_a_token_gets_its_first_one(here: Seat) -> None:
     here.admin.done("POST", "/tenants/add", {"tenant_id": "ines", "port": "none"}, 201)
     [made] = here.admin.get("/tenants/ines/tokens")

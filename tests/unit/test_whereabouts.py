@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,51 @@ def test_what_is_no_such_file_says_nothing(told: str, tmp_path: Path) -> None:
 def test_one_that_listens_nowhere_says_nothing(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text_of([]))
     assert said(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        {"host": 7},
+        {"host": "a\0"},
+        {"port": 65536},
+        {"port": 0},
+        {"port": float("inf")},
+        {"port": True},
+        {"path": 7},
+        {"certificate": ["/c"]},
+    ],
+)
+def test_what_nobody_can_listen_at_says_nothing(one: dict[str, object], tmp_path: Path) -> None:
+    told = {"host": "127.0.0.1", "port": 7, "path": None, "certificate": None}
+    (tmp_path / FILE).write_text(json.dumps({"listen": [told]}))
+    assert said(tmp_path) == Address(port=7)
+    (tmp_path / FILE).write_text(json.dumps({"listen": [{**told, **one}]}))
+    assert said(tmp_path) is None
+
+
+def test_deep_nesting_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("[" * 60_000)
+    assert said(tmp_path) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and FIFOs of POSIX")
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "fifo"])
+def test_what_the_service_does_not_write_is_not_read(kind: str, tmp_path: Path) -> None:
+    other, file = tmp_path / "other", tmp_path / FILE
+    other.write_text(text_of([Address(port=7)]))
+    if kind == "symlink":
+        file.symlink_to(other)
+    elif kind == "hard link":
+        file.hardlink_to(other)
+    else:
+        os.mkfifo(file)
+    assert said(tmp_path) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners of POSIX")
+def test_the_file_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(text_of([Address(port=7)]))
+    own = os.geteuid()
+    assert said(tmp_path, {own}) == Address(port=7)
+    assert said(tmp_path, {own + 1}) is None

@@ -23,8 +23,8 @@ class Tale:
 
     A message may hold `row`; `samples`, as columns, in seconds since the epoch, bytes, threads
     and per cent of a core; `traffic`, the points of its history; `events` and `lines`, oldest
-    first; `tokens`, as the admin API lists them, and `used`: when each was last, by its digest.
-    The first one holds all of them, and `all`.
+    first; `tokens`, as the admin API lists them, and `used`: when some were last, by their digest.
+    The first one holds all of them, `all`, and `now`, by the clock that all these times are of.
     """
 
     def __init__(self, control: Control, board: Board, name: str) -> None:
@@ -58,7 +58,7 @@ class Tale:
         if self._name not in self._control.supervisor.lives:
             return None
         row = self._board.row(self._name)
-        told: dict[str, Any] = {} if self._begun else {"all": True}
+        told: dict[str, Any] = {} if self._begun else {"all": True, "now": self._control.wall()}
         if row is not None and row != self._row:
             self._row = row
             told["row"] = row._asdict()
@@ -94,7 +94,12 @@ class Tale:
                 told["tokens"] = credentials.of(self._name)
         used = {} if self._tenant is None else credentials.last_used(self._tenant)
         if used != self._used:
-            self._used = told["used"] = used
+            before, self._used = self._used, used
+            told["used"] = {
+                digest: at
+                for digest, at in used.items()
+                if digest not in before or before[digest] != at
+            }
         return told
 
     def _measured(self) -> dict[str, Any]:

@@ -70,9 +70,17 @@ export function ask(title, text, what, { danger = false, typed = "" } = {}) {
   });
 }
 
+let shownBefore = Promise.resolve();
+
 // Shows a new token; nothing of it is left in the page once the dialog is closed. `scope`: what
-// it may, for the lines to try.
-export function showToken(title, token, gateway, scope = "rw") {
+// it may, for the lines to try. One that comes while another one is shown waits: each is seen.
+export function showToken(...shown) {
+  const seen = shownBefore.then(() => showNow(...shown));
+  shownBefore = seen.catch(() => {});
+  return seen;
+}
+
+function showNow(title, token, gateway, scope = "rw") {
   const dialog = document.getElementById("secret");
   const shown = document.getElementById("secret-token");
   const lines = document.getElementById("secret-lines");
@@ -103,7 +111,10 @@ export function showToken(title, token, gateway, scope = "rw") {
       said.textContent = done;
     };
   }
-  document.getElementById("secret-close").onclick = () => dialog.close();
+  document.getElementById("secret-close").onclick = () => {
+    forget();
+    dialog.close();
+  };
   // It is shown once: a stray Escape must not lose it.
   dialog.oncancel = (event) => event.preventDefault();
   window.addEventListener("pagehide", forget, { once: true });

@@ -12,6 +12,8 @@ export class Tokens {
     this.body = document.getElementById("tokens");
     this.model = document.getElementById("token").content.querySelector("tr");
     this.tokens = [];
+    // By digest: there may be thousands.
+    this.rows = new Map([...this.body.rows].map((row) => [row.dataset.digest, row]));
     this.none = document.getElementById("no-token");
     this.body.addEventListener("click", ({ target }) => {
       const button = target.closest("[data-does]");
@@ -21,24 +23,24 @@ export class Tokens {
     if (dialog) this.offer(dialog, document.getElementById("issue"));
   }
 
-  row(digest) {
-    return [...this.body.rows].find((one) => one.dataset.digest === digest);
-  }
-
   // Takes all that there are; what is the same stays as it is, and so does the focus.
   take(tokens) {
     this.tokens = tokens;
     const digests = new Set(tokens.map((token) => token.digest8));
-    for (const row of [...this.body.rows]) {
-      if (digests.has(row.dataset.digest)) continue;
+    for (const [digest, row] of this.rows) {
+      if (digests.has(digest)) continue;
       // What has the focus must not take it along.
       if (row.contains(document.activeElement)) this.body.closest(".frame").focus();
       row.remove();
+      this.rows.delete(digest);
     }
-    for (const [place, token] of tokens.entries()) {
-      const row = this.row(token.digest8) || this.model.cloneNode(true);
+    let next = this.body.firstElementChild;
+    for (const token of tokens) {
+      const row = this.rows.get(token.digest8) || this.model.cloneNode(true);
+      this.rows.set(token.digest8, row);
       this.write(row, token);
-      if (this.body.rows[place] !== row) this.body.insertBefore(row, this.body.rows[place] || null);
+      if (row === next) next = row.nextElementSibling;
+      else this.body.insertBefore(row, next);
     }
     this.none.hidden = tokens.length > 0;
   }
@@ -62,10 +64,10 @@ export class Tokens {
     }
   }
 
-  // Takes when they were last used, by digest.
+  // Takes when some were last used, by digest.
   use(used, now) {
     for (const [digest, at] of Object.entries(used)) {
-      const row = this.row(digest);
+      const row = this.rows.get(digest);
       if (!row || at === null) continue;
       const time = row.querySelector("td:nth-child(5) time");
       time.dataset.at = at;
@@ -81,7 +83,7 @@ export class Tokens {
       const state = token.expires !== null && token.expires <= now ? "expired" : due;
       if (state === token.state) continue;
       token.state = state;
-      this.write(this.row(token.digest8), token);
+      this.write(this.rows.get(token.digest8), token);
     }
   }
 

@@ -201,6 +201,38 @@ def test_a_file_that_cannot_be_read(world: World) -> None:
     assert sorted(os.listdir(world.root)) == [ASIDE]
 
 
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_what_is_no_file_of_ours_is_not_waited_for(world: World, kind: str) -> None:
+    file, other = world.root / FILE, world.root / "other"
+    other.write_text(text_of({FIRST: NOW}))
+    if kind == "link":
+        file.symlink_to(other)
+    else:
+        os.mkfifo(file)
+    one = world.start()
+    assert one.used(FIRST) is None
+    assert str(world.root / ASIDE) in world.lines[0]
+    world.admitted[SECOND] = NOW
+    done(one.stopService())
+    assert world.saved() == {SECOND: NOW}
+    assert read(other) == {FIRST: NOW}
+
+
+def test_what_cannot_be_put_aside_is_said_to_stay(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world.root / FILE).write_text("x")
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sqsuper.admin.last_used.os.replace", refuse)
+        world.start()
+    (line,) = world.lines
+    assert "stays there" in line
+
+
 def test_a_disk_that_is_full_is_told_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start()
     world.admitted[FIRST] = NOW

@@ -281,7 +281,7 @@ def test_a_tenants_page_is_told_all_and_then_what_is_new() -> None:
     board = board_of(fake, clock)
     tale = Tale(fake.control, board, "alice")
     first = _said(tale)
-    assert first["all"] is True
+    assert (first["all"], first["now"]) == (True, fake.wall())
     assert first["row"]["name"] == "alice"
     assert first["samples"]["cpu"] == [25.0]
     assert first["lines"][0]["text"] == "<b>old</b>"
@@ -312,6 +312,10 @@ def test_a_tenants_page_is_told_of_its_tokens_as_they_change() -> None:
     assert tale.more() == b""
     fake.used[b"\x01" * 32] = 5.0
     assert _said(tale) == {"used": {"01" * 4: 5.0}}
+    fake.give("alice", Token(b"\x01" * 32, label="ci"), Token(b"\x03" * 32))
+    assert _said(tale)["used"] == {"03" * 4: None}
+    fake.used[b"\x03" * 32] = 6.0
+    assert _said(tale) == {"used": {"03" * 4: 6.0}}
     tale.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,41 @@ def test_a_broken_file_may_name_no_run_directory(file: Path) -> None:
     file.unlink()
     with pytest.raises(BrokenConfigurationError, match="no such file"):
         access(file, {})
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_no_file_of_others_is_taken_for_the_token(
+    link: Callable[[Path, Path], None], file: Path
+) -> None:
+    # It would be sent to where admin.json says.
+    file.write_text("tenants: {}")
+    running(file.parent / "run")
+    secret, token = file.parent / "secret", file.parent / "run/admin.token"
+    secret.write_text("of-root")
+    token.unlink()
+    link(secret, token)
+    found = access(file, {})
+    assert found.token is None
+    assert str(token) in found.missing
+    assert "of-root" not in found.missing
+
+
+def test_an_address_of_another_user_is_not_believed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text("admin: {listen: ['tcp:8'], token: mine}")
+    running(file.parent / "run")
+    if os.geteuid() == 0:
+        os.chown(file.parent / "run/admin.json", 4321, 4321)
+    else:
+        monkeypatch.setattr("sqsuper.cli.finding.os.geteuid", lambda: 4321)
+    assert access(file, {}).address == Address("127.0.0.1", 8)
+
+
+@pytest.mark.parametrize("text", ["two\nlines\n", "a b", "caf\u00e9", "x" * 600])
+def test_what_can_be_no_token_is_never_sent(text: str, file: Path) -> None:
+    file.write_text("tenants: {}")
+    running(file.parent / "run")
+    (file.parent / "run/admin.token").write_text(text)
+    assert access(file, {}).token is None
+    assert "no token" in access(file, {TOKEN_VARIABLE: text}).missing
