@@ -603,32 +603,62 @@ def test_a_place_that_is_full_or_runs_nothing_is_passed_over(user: User, options
     assert len(user.copies()) == 1
 
 
-@pytest.mark.skipif(not LINUX, reason="chroot")
-def test_where_there_is_no_c_library_of_that_kind_it_says_what_it_needs(user: User) -> None:
-    root = user.home / "root"
-    for directory in ("bin", "tmp"):
-        (root / directory).mkdir(parents=True)
-    shutil.copy(BINARY, root / "bin" / "sqsuper")
-    enter = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    ended = subprocess.run(
-        [*enter, "chroot", str(root), "/bin/sqsuper", "version"],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+def _in_a_root(root: Path, before: str = "true") -> subprocess.CompletedProcess[str]:
+    """Run it there as root, in a process that may mount; what it leaves is this user's again."""
+    inside = (
+        f"{before} && chroot {root} /bin/sqsuper version; status=$?;"
+        f" find {root} -xdev -exec chown -h {os.geteuid()} {{}} +; exit $status"
+    )
+    bare = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    enter = bare if os.geteuid() == 0 else ["sudo", "-n", *bare]
+    return subprocess.run(
+        [*enter, "unshare", "--mount", "sh", "-c", inside],
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def _bare_root(user: User, *directories: str) -> Path:
+    root = user.home / "root"
+    for directory in ("bin", "tmp", *directories):
+        (root / directory).mkdir(parents=True)
+    shutil.copy(BINARY, root / "bin" / "sqsuper")
+    return root
+
+
+@pytest.mark.skipif(not LINUX, reason="chroot")
+def test_where_there_is_no_c_library_of_that_kind_it_says_what_it_needs(user: User) -> None:
+    root = _bare_root(user)
+    ended = _in_a_root(root)
     assert ended.returncode == 1
-    assert "it needs the GNU C library (glibc) 2.34 or newer" in ended.stderr
+    assert "it needs the GNU C library (glibc) 2.34 or newer, and /proc" in ended.stderr
     (kept,) = (root / "tmp").iterdir()
     assert [left.name for left in kept.iterdir()] == [".lock"]
 
 
+@pytest.mark.skipif(not LINUX, reason="mounts, chroot")
+def test_where_no_program_may_be_run_it_blames_nothing_else(user: User) -> None:
+    root = _bare_root(user)
+    ended = _in_a_root(root, f"mount -t tmpfs -o noexec tmpfs {root / 'tmp'}")
+    assert ended.returncode == 1
+    assert "sqsuper-0: the interpreter cannot be started: Permission denied" in ended.stderr
+    assert "it needs" not in ended.stderr
+
+
 @pytest.mark.skipif(not LINUX, reason="chroot")
-def test_in_a_root_with_nothing_but_the_c_library(user: User) -> None:
-    root = user.home / "root"
-    for directory in ("proc", "tmp", "dev", "lib64", "bin"):
-        (root / directory).mkdir(parents=True)
-    shutil.copy(BINARY, root / "bin" / "sqsuper")
+def test_a_service_without_the_variable_tries_the_home_in_the_list_of_users(user: User) -> None:
+    root = _bare_root(user, "etc", "home")
+    text = "broken\nother:x:1:1::/bin:/bin/sh\nroot:x:0:0::/home:/bin/sh\n"
+    (root / "etc" / "passwd").write_text(text)
+    assert "sqsuper:   /home/.cache/sqsuper: the interpreter" in _in_a_root(root).stderr
+
+
+@pytest.mark.skipif(not LINUX, reason="chroot")
+@pytest.mark.parametrize("owner", [0, OTHER_USER])
+def test_in_a_root_with_nothing_but_the_c_library(user: User, owner: int) -> None:
+    """`/` is nobody's that is known where a sandbox gives root no number."""
+    root = _bare_root(user, "proc", "dev", "lib64")
     loader = subprocess.run(["ldd", sys.executable], capture_output=True, text=True, check=True)
     libraries = re.findall(r"(/\S*/(?:ld-linux\S*|libc|libm)\.so\.\d+)", loader.stdout)
     assert len(libraries) >= 3
@@ -640,15 +670,8 @@ def test_in_a_root_with_nothing_but_the_c_library(user: User) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, target)
     # The loader asks /proc where a program is.
-    inside = f"mount -t proc proc {root}/proc && exec chroot {root} /bin/sqsuper version"
-    enter = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    ended = subprocess.run(
-        [*enter, "unshare", "--mount", "sh", "-c", inside],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    owned = f"chown {owner} {root} {root / 'tmp'}"
+    ended = _in_a_root(root, f"mount -t proc proc {root}/proc && {owned}")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == user.version()
 

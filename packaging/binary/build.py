@@ -47,7 +47,7 @@ def main() -> int:
         limit = tuple(int(number) for number in given.glibc.split("."))
         if newest > limit:
             return _too_new(home, newest, given.glibc)
-        needs = f"it needs the GNU C library (glibc) {given.glibc} or newer"
+        needs = f"it needs the GNU C library (glibc) {given.glibc} or newer, and /proc"
     home.compile()
     _try_out(home)
     _note_parts(work, home)

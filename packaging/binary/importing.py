@@ -122,7 +122,8 @@ def install() -> None:
     root = __file__.rpartition(SEPARATOR)[0] + SEPARATOR
     with FileIO(root + "modules.index") as file:
         text = file.readall()
-    gathered: dict[str, dict[str, Entry]] = marshal.loads(text)  # noqa: S302 - ours
+    # Each directory's entries are packed: most are asked for none, and every process pays for them.
+    gathered: dict[str, bytes] = marshal.loads(text)  # noqa: S302 - ours
 
     def hook(directory: str) -> Finder:
         entries = None
@@ -130,7 +131,7 @@ def install() -> None:
             entries = gathered.get(directory[len(root) :])
         if entries is None:
             raise ImportError
-        return Finder(root, directory, entries)
+        return Finder(root, directory, marshal.loads(entries))  # noqa: S302 - ours
 
     sys.path_hooks.insert(0, hook)
     sys.path_importer_cache.clear()

@@ -56,7 +56,8 @@ def gather(library: Path) -> None:
             file.unlink()
     for number, part in enumerate(parts):
         (library / PART.format(number)).write_bytes(part)
-    (library / INDEX).write_bytes(marshal.dumps(gathered))
+    index = {directory: marshal.dumps(entries) for directory, entries in gathered.items()}
+    (library / INDEX).write_bytes(marshal.dumps(index))
     for directory in sorted(library.rglob("*"), reverse=True):
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import py_compile
 import subprocess
 import sys
@@ -86,6 +87,12 @@ def test_only_what_must_be_a_file_is_left(modules: ModuleType, library: Path) ->
         "site-packages/twisted/plugins/one.pyc",
     }
     assert not (library / "site-packages/pack/deep").exists()
+
+
+def test_a_process_unpacks_the_tables_of_the_directories_it_looks_into(library: Path) -> None:
+    tables = marshal.loads((library / "modules.index").read_bytes())
+    assert {type(table) for table in tables.values()} == {bytes}
+    assert list(marshal.loads(tables["site-packages/pack/deep"])) == ["well"]
 
 
 def test_modules_and_packages_are_where_their_files_were(library: Path) -> None:

@@ -13,6 +13,7 @@ mod unpacked;
 
 use std::env;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -68,7 +69,11 @@ fn try_out(directory: &Path) -> Result<(), String> {
         .args(["-I", "-S", "-c", ""])
         .stdin(Stdio::inherit())
         .output()
-        .map_err(|error| format!("the interpreter cannot be started: {error}; {NEEDS}"))?;
+        .map_err(|error| match error.kind() {
+            // It is there: its loader is not.
+            ErrorKind::NotFound => format!("the interpreter cannot be started: {error}; {NEEDS}"),
+            _ => format!("the interpreter cannot be started: {error}"),
+        })?;
     if tried.status.success() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Ownership and modes decide on Unix.
 
+use std::env;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -17,7 +18,24 @@ fn user() -> u32 {
 
 /// Return the directory where the user's caches are, and our name in there.
 pub fn home_cache() -> Option<(PathBuf, PathBuf)> {
-    Some((absolute("HOME")?, ".cache/sqsuper".into()))
+    // A service may have no $HOME; what it runs from must outlast the clearing of /tmp.
+    let home = match env::var_os("HOME") {
+        Some(_) => absolute("HOME"),
+        None => listed_home(),
+    };
+    Some((home?, ".cache/sqsuper".into()))
+}
+
+/// Return the user's home directory in the system's own list of users.
+fn listed_home() -> Option<PathBuf> {
+    let users = fs::read("/etc/passwd").ok()?;
+    let users = String::from_utf8_lossy(&users);
+    users.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let found = fields.get(2)?.parse() == Ok(user());
+        let home = PathBuf::from(fields.get(5)?);
+        (found && home.is_absolute()).then_some(home)
+    })
 }
 
 /// Return the directories for temporary files.
@@ -42,12 +60,14 @@ pub fn trusted(directory: &Path) -> Result<PathBuf, String> {
     let real = directory
         .canonicalize()
         .map_err(|error| error.to_string())?;
+    let roots = fs::metadata("/").map_err(|error| error.to_string())?.uid();
     for step in real.ancestors() {
         let found = fs::symlink_metadata(step).map_err(|error| error.to_string())?;
         if !found.is_dir() {
             return Err(format!("{} is no directory", step.display()));
         }
-        if found.uid() != 0 && found.uid() != user() {
+        // In a user namespace root may have another number; whoever has `/` can exchange all.
+        if ![0, roots, user()].contains(&found.uid()) {
             return Err(format!("{} is another user's", step.display()));
         }
         if found.mode() & WRITABLE_BY_OTHERS != 0 && found.mode() & STICKY == 0 {
