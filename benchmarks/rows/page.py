@@ -19,7 +19,7 @@ from benchmarks.bench import Bench
 from benchmarks.figures import under
 from benchmarks.report import Row, judged
 from tests.integration.admin_support import Admin
-from tests.integration.page_support import Seat, chromium, seat, service
+from tests.integration.page_support import Seat, chromium, holds, seat, service
 from tests.running import eventually
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _paint(here: Seat, page: Page, bench: Bench, count: int) -> Row:
     for _ in range(2 * bench.repeats):
         page.goto("about:blank")
         page.goto(here.url)
-        page.wait_for_function(f"{PAINT}.length")
+        holds(page, f"{PAINT}.length")
         times += page.evaluate(PAINT)
     return judged(
         f"page of {count} tenants, first paint",

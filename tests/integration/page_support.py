@@ -132,6 +132,15 @@ def seat(browser: Browser, admin: Admin, **options: Any) -> Iterator[Seat]:
     assert one.complaints == []
 
 
+def holds(page: Page, expression: str) -> None:
+    """Wait until `expression` is true in the page.
+
+    Playwright's own `wait_for_function` evaluates in the page when it looks again, which the
+    page's policy forbids.
+    """
+    eventually(lambda: bool(page.evaluate(expression)), expression, 30)
+
+
 def violations(page: Page) -> list[str]:
     """Return what axe finds on the page, as rule and element; of colours in light and dark."""
     # As if it were part of the browser: the page's own policy allows no script of others.

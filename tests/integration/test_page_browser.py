@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.admin_support import Admin
-from tests.integration.page_support import Seat, chromium, printing, seat, service, violations
+from tests.integration.page_support import (
+    Seat,
+    chromium,
+    holds,
+    printing,
+    seat,
+    service,
+    violations,
+)
 from tests.integration.test_main_job import digest
 from tests.running import eventually
 
@@ -148,14 +156,14 @@ def test_search_filter_and_sort(here: Seat) -> None:
     page.keyboard.press("/")
     page.keyboard.type("ali")
     seen = page.locator("#rows tr:visible")
-    page.wait_for_function("document.querySelectorAll('#rows tr:not([hidden])').length === 1")
+    holds(page, "document.querySelectorAll('#rows tr:not([hidden])').length === 1")
     assert seen.first.get_attribute("data-name") == "alice"
     assert page.url.endswith("/?q=ali")
     page.fill("#q", "no such tenant")
     page.locator("#empty").wait_for()
     page.fill("#q", "")
     page.click("[data-group=trouble]")
-    page.wait_for_function("document.querySelectorAll('#rows tr:not([hidden])').length === 1")
+    holds(page, "document.querySelectorAll('#rows tr:not([hidden])').length === 1")
     assert seen.first.get_attribute("data-name") == "mallory"
     page.click("[data-group='']")
     page.click("th[data-sort=state] a")
@@ -268,7 +276,7 @@ def test_a_new_token_is_shown_once_and_kept_nowhere(here: Seat) -> None:
     assert page.locator("#secret").is_visible()
     assert violations(page) == []
     page.click("#secret-close")
-    page.wait_for_function("document.activeElement.dataset.does === 'rotate'")
+    holds(page, "document.activeElement.dataset.does === 'rotate'")
     page.locator("#tokens tr", has_text="until").wait_for()
     gone(here, page, token)
 
@@ -324,7 +332,7 @@ def test_two_tokens_made_at_once_are_both_shown(here: Seat) -> None:
     held[0].continue_()
     # It is in the table before it is shown.
     page.locator("#tokens tr", has_text="slow").wait_for()
-    page.wait_for_function("!document.querySelector('#issue [name=label]').value")
+    holds(page, "!document.querySelector('#issue [name=label]').value")
     assert page.locator("#secret-token").inner_text() == first
     page.click("#secret-close")
     page.locator("#secret-title", has_text="New token").wait_for()
@@ -366,7 +374,7 @@ def test_a_tenant_without_a_token_gets_its_first_one(here: Seat) -> None:
     token = page.locator("#secret-token", has_text=TOKEN).inner_text()
     assert here.admin.running.request("GET", "/api/v2/toc?p=x", token=token).status == 200
     page.click("#secret-close")
-    page.wait_for_function("document.activeElement.id === 'issue-open'")
+    holds(page, "document.activeElement.id === 'issue-open'")
     here.admin.done("DELETE", "/tenants/ines", {})
 
 
@@ -464,7 +472,7 @@ def test_the_keyboard_is_enough(here: Seat) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.locator("#notices p", has_text="bob was restarted").wait_for()
-    page.wait_for_function("document.activeElement.dataset.act === 'restart'")
+    holds(page, "document.activeElement.dataset.act === 'restart'")
 
 
 def test_axe_finds_nothing_in_light_and_dark(browser: Browser, admin: Admin) -> None:
