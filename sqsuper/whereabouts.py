@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,10 @@ from typing import Any
 import attrs
 
 from sqsuper.config.endpoints import Endpoint, take_apart
+from sqsuper.regular_file import open_regular
 
 FILE = "admin.json"
 _MAX_FILE = 64 * 1024
-_READ = os.O_RDONLY
-for _flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
-    _READ |= getattr(os, _flag, 0)
 # A wildcard takes connections to the loopback too.
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
 
@@ -105,11 +102,11 @@ def read_plain(file: Path, most: int, owners: Collection[int] | None = None) -> 
     Raises OSError, also for what it does not write: links of either kind, FIFOs and the like, and
     files of others than `owners`. Whoever runs as the service must not have root read for it.
     """
-    fd = os.open(file, _READ)
+    fd = open_regular(file)
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            raise OSError(errno.EINVAL, "it is no plain file of the service", str(file))
+        if status.st_nlink > 1:
+            raise OSError(errno.EMLINK, "it is no file of the service alone", str(file))
         if owners is not None and status.st_uid not in owners:
             raise OSError(errno.EPERM, "it is a file of another user", str(file))
         return os.read(fd, most)

@@ -10,7 +10,6 @@ import heapq
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from sqsuper.admin.files import replace
 from sqsuper.config.errors import ConfigError
 from sqsuper.config.model import Config
 from sqsuper.config.overlay import overlay_of, read_overlay
+from sqsuper.regular_file import open_regular
 from sqsuper.slices import Slices
 
 FILE = ".last-used.json"
@@ -38,10 +38,6 @@ MAX_TOKENS = 100_000
 MAX_BYTES = 16 * 1024 * 1024
 # Of a time that is told anew: the two clocks it is reckoned by run apart.
 _SAME = 1.0
-# No link's target, and no FIFO, for which a start would wait.
-_READ = os.O_RDONLY
-for _flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
-    _READ |= getattr(os, _flag, 0)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Used = dict[bytes, float]
@@ -225,9 +221,7 @@ def text_of(used: Mapping[bytes, float]) -> str:
 
 def read(file: Path) -> Used:
     """Return what a file says. Raises DamagedError, OSError."""
-    with open(os.open(file, _READ), "rb") as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise DamagedError("it is no file")
+    with open(open_regular(file), "rb") as opened:
         text = opened.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
         raise DamagedError(f"it is larger than {MAX_BYTES} bytes")

@@ -157,15 +157,10 @@ class ClientConnection(ClientStream):
         # Nothing has come since the request: `received` would have made it a general one.
         self._exchange = None
         front = self._front
-        if self._phase is OPEN:
-            if self._sent == self._taken:
-                self._taken_at = front.seconds()
-            self._sent += len(whole)
-            if keep:
-                self._congested = not self.wire.send(whole)
-            else:
-                self._phase = LINGERING
-                self.wire.send_last(whole)
+        if keep:
+            self.send(whole)
+        else:
+            self._send_last(whole)
         now = front.seconds()
         if front.access is not None:
             note_relayed(front.access, self.peer, plain, since=self._since, now=now, cut=False)
@@ -362,17 +357,7 @@ class ClientConnection(ClientStream):
         keep = head.keep_alive and not body_unread and not self.closing()
         data = answer.render(keep)
         self.send(data)
-        received, since, tenant = self._size(), self._since, answer.tenant
-        note_own(
-            self._front,
-            self.peer,
-            data,
-            head,
-            exchange,
-            since=since,
-            received=received,
-            tenant=tenant,
-        )
+        self._note_own(data, head, exchange, tenant=answer.tenant)
         self._after_answer(keep)
 
     def _after_answer(self, keep: bool) -> None:
@@ -398,17 +383,7 @@ class ClientConnection(ClientStream):
             fields=error.fields,
         )
         self.send(data)
-        note_own(
-            self._front,
-            self.peer,
-            data,
-            head,
-            exchange,
-            since=self._since,
-            received=self._size(),
-            method=method,
-            target=on,
-        )
+        self._note_own(data, head, exchange, method=method, target=on)
         self._end_requests()
 
     def _end_requests(self) -> None:
@@ -421,6 +396,29 @@ class ClientConnection(ClientStream):
     def _note(self, exchange: Exchange, cut: bool = False) -> None:
         received, since = self._size(), self._since
         note_end(self._front, self.peer, exchange, since=since, received=received, cut=cut)
+
+    def _note_own(
+        self,
+        answer: bytes,
+        head: RequestHead | None,
+        exchange: Exchange | None,
+        *,
+        tenant: str = "",
+        method: bytes = b"",
+        target: bytes = b"",
+    ) -> None:
+        note_own(
+            self._front,
+            self.peer,
+            answer,
+            head,
+            exchange,
+            since=self._since,
+            received=self._size(),
+            tenant=tenant,
+            method=method,
+            target=target,
+        )
 
     def _size(self) -> int:
         """Return how much was read of the request that is over; what is left is the next one's."""

@@ -65,6 +65,16 @@ class ClientStream:
         self._congested = not more
         return more
 
+    def _send_last(self, data: bytes) -> None:
+        """Send, and end our direction behind it, where nothing that came is left unread."""
+        if self._phase is not OPEN:
+            return
+        if self._sent == self._taken:
+            self._taken_at = self._seconds()
+        self._sent += len(data)
+        self._phase = LINGERING
+        self.wire.send_last(data)
+
     def pause(self) -> None:
         if not self._paused and self._phase is OPEN:
             self._paused = True
